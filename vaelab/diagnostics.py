@@ -1,0 +1,258 @@
+"""What the latent dimensions carry, and how tight the bound is."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .data import Digits, check_images
+
+LOG_2PI = math.log(2 * math.pi)
+
+
+class MutualInformation(NamedTuple):
+    """An estimate of I(x; z) under q with the most that it can report.
+
+    Attributes:
+        value: nats.
+        ceiling: log N nats; an estimate close to it says only "at least this much".
+    """
+
+    value: float
+    ceiling: float
+
+
+def active_units(mu: Tensor, threshold: float = 0.01) -> int:
+    """Count the latent dimensions whose posterior mean moves with the image.
+
+    Args:
+        mu: (N, D) posterior means of N >= 2 images.
+        threshold: least variance over the images of an active dimension.
+
+    Returns:
+        How many of the D dimensions have a variance above the threshold.
+
+    Raises:
+        ValueError: if ``mu`` is not (N, D) with N >= 2.
+
+    Source:
+        Burda et al. (2016), Section 5.2.
+    """
+    if mu.ndim != 2 or len(mu) < 2:
+        raise ValueError(f"mu must be (N, D) with N >= 2, got {tuple(mu.shape)}")
+    return int((mu.var(dim=0) > threshold).sum())
+
+
+def decoder_weight_norms(model: nn.Module) -> Tensor:
+    """How strongly the decoder listens to each latent dimension.
+
+    Args:
+        model: a VAE or RowGRUVAE.
+
+    Returns:
+        (D,) Euclidean norm of the weights that leave each dimension, in the decoder's first layer.
+    """
+    return model.from_latent.weight.detach().norm(dim=0).cpu()  # (H, D) -> (D,)
+
+
+@torch.no_grad()
+def encode_all(model: nn.Module, images: Tensor, batch_size: int = 1000) -> tuple[Tensor, Tensor]:
+    """The posteriors of many images, on the CPU.
+
+    Args:
+        model: a VAE or RowGRUVAE.
+        images: (N, 784) pixels in [0, 1].
+        batch_size: images per pass.
+
+    Returns:
+        mu (N, D), logvar (N, D).
+    """
+    check_images(images)
+    device = device_of(model)
+    parts = [model.encode(batch.to(device)) for batch in images.split(batch_size)]
+    mus, logvars = zip(*parts)
+    return torch.cat(mus).cpu(), torch.cat(logvars).cpu()
+
+
+@torch.no_grad()
+def iw_log_likelihood(
+    model: nn.Module, images: Tensor, samples: int = 50, *, seed: int = 0, rows: int = 5000
+) -> Tensor:
+    """The importance-weighted lower bound on log p(x) of each image.
+
+    log (1/k) sum_i p(x, z_i) / q(z_i|x) with k samples: below log p(x) on average, and the closer
+    the larger k is. Memory is bounded whatever k and N are.
+
+    Args:
+        model: a VAE or RowGRUVAE.
+        images: (N, 784) pixels; binary ones if the result is to be a log-likelihood.
+        samples: k, >= 1.
+        seed: of the samples; the global random state is left alone.
+        rows: images times samples that are decoded at once.
+
+    Returns:
+        (N,) nats. Its bias (k too small) and its standard error over images are different errors.
+
+    Raises:
+        ValueError: if ``samples`` or ``rows`` is not a positive integer.
+
+    Source:
+        Burda et al. (2016), Equation 8.
+    """
+    check_images(images)
+    if not (isinstance(samples, int) and samples >= 1 and isinstance(rows, int) and rows >= 1):
+        raise ValueError(f"samples and rows must be positive integers, got {samples} and {rows}")
+    device = device_of(model)
+    with seeded(seed, device):
+        batches = images.split(max(1, min(250, rows)))
+        bounds = [_iw_batch(model, batch.to(device), samples, rows) for batch in batches]
+    return torch.cat(bounds).cpu()
+
+
+def _iw_batch(model: nn.Module, x: Tensor, samples: int, rows: int) -> Tensor:
+    """(B, P) -> (B,): the log of the mean weight, over chunks of at most rows / B samples."""
+    mu, logvar = model.encode(x)  # (B, D)
+    chunk = max(1, rows // len(x))
+    total = torch.full((len(x),), -math.inf, device=x.device)  # log of the sum of the weights
+    for start in range(0, samples, chunk):
+        k = min(chunk, samples - start)
+        eps = torch.randn(k, *mu.shape, device=x.device)  # (k, B, D)
+        z = mu + torch.exp(0.5 * logvar) * eps  # (k, B, D)
+        log_prior_over_q = 0.5 * (eps.square() + logvar - z.square()).sum(dim=-1)  # (k, B)
+        log_weights = model.log_likelihood(x, z) + log_prior_over_q  # (k, B)
+        total = torch.logaddexp(total, log_weights.logsumexp(dim=0))  # (B,)
+    return total - math.log(samples)
+
+
+@torch.no_grad()
+def mutual_information(
+    model: nn.Module, images: Tensor, *, seed: int = 0, block: int = 1000
+) -> MutualInformation:
+    """Estimate how many nats z tells about which of the N images it came from.
+
+    E[log q(z|x)] - E[log (1/N) sum_j q(z|x_j)], one z for each x and the same z in both terms.
+
+    Args:
+        model: a VAE or RowGRUVAE.
+        images: (N, 784) pixels in [0, 1].
+        seed: of the samples; the global random state is left alone.
+        block: rows of the N x N table of log q(z_i|x_j) that are held at once.
+
+    Returns:
+        The estimate and its ceiling log N, in nats.
+
+    Source:
+        He et al. (2019), Section 4.2; Hoffman and Johnson (2016) for the index interpretation.
+    """
+    mu, logvar = (part.double() for part in encode_all(model, images))  # (N, D)
+    with seeded(seed, torch.device("cpu")):
+        z = mu + torch.exp(0.5 * logvar) * torch.randn_like(mu)  # (N, D)
+    own, aggregate = [], []
+    for start in range(0, len(z), block):
+        table = _log_q_table(z[start : start + block], mu, logvar)  # (b, N)
+        own.append(table.diagonal(offset=start))  # (b,): log q(z_i|x_i)
+        aggregate.append(table.logsumexp(dim=1) - math.log(len(z)))  # (b,)
+    value = (torch.cat(own) - torch.cat(aggregate)).mean()
+    return MutualInformation(float(value), math.log(len(z)))
+
+
+def _log_q_table(z: Tensor, mu: Tensor, logvar: Tensor) -> Tensor:
+    """(b, D), (N, D), (N, D) -> (b, N): log q(z_i|x_j), through three matrix products."""
+    precision = torch.exp(-logvar)  # (N, D)
+    constant = (mu.square() * precision + logvar + LOG_2PI).sum(dim=1)  # (N,)
+    quadratic = z.square() @ precision.T - 2 * z @ (mu * precision).T  # (b, N)
+    return -0.5 * (quadratic + constant)
+
+
+def linear_probe(model: nn.Module, digits: Digits, *, penalty: float = 1e-3) -> float:
+    """Accuracy of a linear classifier that sees only the posterior means.
+
+    Multinomial logistic regression on standardised mu, fitted to the training digits by L-BFGS from
+    zero: no randomness, the same answer every time.
+
+    Args:
+        model: a VAE or RowGRUVAE.
+        digits: fits on ``train``, scores on ``test``.
+        penalty: weight of the squared coefficients, which keeps them finite.
+
+    Returns:
+        Share of the test digits that are classified right, in [0, 1].
+
+    Source:
+        Alain and Bengio (2017), Understanding intermediate layers using linear classifier probes.
+    """
+    train, test = (encode_all(model, part)[0] for part in (digits.train, digits.test))  # (N, D)
+    mean, std = train.mean(dim=0), train.std(dim=0).clamp(min=1e-6)
+    train, test = (train - mean) / std, (test - mean) / std
+    weight = torch.zeros(train.shape[1] + 1, 10, requires_grad=True)  # the last row is the bias
+    optimizer = torch.optim.LBFGS([weight], max_iter=100, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        logits = train @ weight[:-1] + weight[-1]  # (N, 10)
+        loss = F.cross_entropy(logits, digits.train_labels) + penalty * weight[:-1].square().sum()
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    predicted = (test @ weight[:-1] + weight[-1]).argmax(dim=1)  # (M,)
+    return float((predicted == digits.test_labels).float().mean())
+
+
+def prune(model: nn.Module, keep: Tensor | list[int]) -> nn.Module:
+    """The same model without some of its latent dimensions.
+
+    Args:
+        model: a VAE or RowGRUVAE; it is not changed.
+        keep: indices of the dimensions to keep, or a boolean mask (D,).
+
+    Returns:
+        A copy with ``len(keep)`` latent dimensions.
+
+    Raises:
+        ValueError: if nothing is kept, an index repeats or lies outside 0 .. D - 1.
+    """
+    index = _as_indices(keep, model.latent_dim)
+    smaller = copy.deepcopy(model)
+    smaller.latent_dim = len(index)
+    with torch.no_grad():
+        for layer in (smaller.to_mu, smaller.to_logvar):
+            layer.weight = nn.Parameter(layer.weight[index])  # (kept, H)
+            layer.bias = nn.Parameter(layer.bias[index])
+            layer.out_features = len(index)
+        smaller.from_latent.weight = nn.Parameter(smaller.from_latent.weight[:, index])
+        smaller.from_latent.in_features = len(index)
+    return smaller
+
+
+def _as_indices(keep: Tensor | list[int], latent_dim: int) -> Tensor:
+    index = torch.as_tensor(keep)
+    if index.dtype == torch.bool:
+        if index.shape != (latent_dim,):
+            raise ValueError(f"a mask must be ({latent_dim},), got {tuple(index.shape)}")
+        index = index.nonzero().flatten()
+    inside = index.ndim == 1 and len(index) and 0 <= index.min() and index.max() < latent_dim
+    if not inside or len(index.unique()) < len(index):
+        raise ValueError(f"keep must be distinct indices within 0 .. {latent_dim - 1}, got {keep}")
+    return index
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where the model's parameters are."""
+    return next(model.parameters()).device
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Draw from a seeded random state inside, and leave the global one as it was."""
+    cuda = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=cuda):
+        torch.manual_seed(seed)
+        yield

@@ -1,0 +1,84 @@
+"""What a lesson's cells need besides the subject itself."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import platform
+import textwrap
+from collections.abc import Iterable, Sequence
+from importlib.metadata import version
+
+import torch
+from IPython.display import Markdown
+
+
+def show_source(*objects: object, docstrings: bool = False) -> Markdown:
+    """The live source of functions, methods or classes: what is shown is what runs.
+
+    Args:
+        objects: anything that :func:`inspect.getsource` finds.
+        docstrings: keep them; without them the code fits a slide.
+
+    Returns:
+        A display object with highlighted Python.
+
+    Raises:
+        TypeError: if an object has no Python source.
+    """
+    sources = [textwrap.dedent(inspect.getsource(item)) for item in objects]
+    if not docstrings:
+        sources = [_without_docstrings(source) for source in sources]
+    return Markdown("```python\n" + "\n\n\n".join(source.strip() for source in sources) + "\n```")
+
+
+def versions() -> str:
+    """Python, torch and ipywidgets versions and the device, in one line."""
+    device = f"{pick_device()}, {torch.get_num_threads()} threads"
+    packages = ", ".join(f"{name} {version(name)}" for name in ("vaelab", "torch", "ipywidgets"))
+    return f"Python {platform.python_version()}, {packages}; training on {device}"
+
+
+def pick_device() -> str:
+    """``"cuda"`` where a GPU is at hand, else ``"cpu"``."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> Markdown:
+    """A small table; floats are shown with one decimal, so format what needs another precision.
+
+    Args:
+        header: the column titles, with units.
+        rows: one sequence for each row, as long as the header.
+
+    Returns:
+        A display object; the first column is left-aligned, the others right-aligned.
+
+    Raises:
+        ValueError: if a row is not as long as the header.
+    """
+    lines = [list(header), [":--"] + ["--:"] * (len(header) - 1)]
+    for row in rows:
+        if len(row) != len(header):
+            raise ValueError(f"every row needs {len(header)} entries, got {len(row)}: {row}")
+        lines.append([f"{item:.1f}" if isinstance(item, float) else str(item) for item in row])
+    return Markdown("\n".join("| " + " | ".join(line) + " |" for line in lines))
+
+
+def _without_docstrings(source: str) -> str:
+    lines: list[str | None] = list(source.splitlines())
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and ast.get_docstring(node):
+            first, last = node.body[0].lineno - 1, node.body[0].end_lineno
+            lines[first:last] = [None] * (last - first)
+    return _squeeze(line for line in lines if line is not None)
+
+
+def _squeeze(lines: Iterable[str]) -> str:
+    """Join lines without the blank ones that a removed docstring left behind."""
+    kept: list[str] = []
+    for line in lines:
+        after_header = bool(kept) and kept[-1].rstrip().endswith(":")
+        if line.strip() or not (after_header or (kept and not kept[-1].strip())):
+            kept.append(line)
+    return "\n".join(kept)

@@ -1,0 +1,1132 @@
+"""Pictures from arrays.
+
+Every function takes data (torch tensors, numpy arrays or lists) and draws it; none trains a model
+and none calls `plt.show()`. Pass `ax` to draw into axes of your own; else a new figure is made.
+The axes (where there are several: the figure) come back, so that a title or a limit can be changed.
+
+One colour, one meaning: `COLORS` is the legend of the whole collection.
+"""
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
+
+# Okabe and Ito's colour-blind-safe palette (https://jfly.uni-koeln.de/color/).
+BLUE, ORANGE, GREEN, VERMILLION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
+PURPLE, SKY, YELLOW, BLACK = "#CC79A7", "#56B4E9", "#F0E442", "#000000"
+# Two additions that stay apart from the eight by their lightness.
+GREY, WINE = "#7F7F7F", "#882255"
+
+COLORS = {
+    # quantities: log p(x) = ELBO + gap, -ELBO = distortion + rate
+    "elbo": BLUE,
+    "gap": ORANGE,
+    "evidence": BLACK,
+    "distortion": VERMILLION,
+    "rate": GREEN,
+    "gamma": VERMILLION,
+    "band": YELLOW,
+    # distributions: black is what is exact
+    "prior": GREY,
+    "likelihood": SKY,
+    "posterior": BLACK,
+    "q": PURPLE,
+    # the two networks and the noise between them
+    "encoder": PURPLE,
+    "decoder": SKY,
+    "noise": GREY,
+    # methods and schedules
+    "vanilla": BLUE,
+    "constant": BLUE,
+    "staircase": SKY,
+    "linear": ORANGE,
+    "sigmoid": WINE,
+    "cyclical": GREEN,
+    "free bits": PURPLE,
+    "soft free bits": VERMILLION,
+    # gradient estimators
+    "score function": VERMILLION,
+    "reparameterised": BLUE,
+}
+CYCLE = [BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY, WINE, GREY, BLACK, YELLOW]
+LINESTYLES: list[Any] = ["-", "--", "-.", ":"]
+DIGIT_MARKERS = "os^vDP*X<>"
+NATS = "nats per image"
+
+
+def use_style() -> None:
+    """Set matplotlib's rcParams for every lesson: fonts from 12, one palette, a light grid."""
+    mpl.rcParams.update(
+        {
+            "figure.figsize": (7.5, 4.2),
+            "figure.dpi": 110,
+            "savefig.dpi": 160,
+            "figure.constrained_layout.use": True,
+            "figure.constrained_layout.w_pad": 0.09,
+            "figure.constrained_layout.h_pad": 0.09,
+            "font.size": 13,
+            "axes.titlesize": 14,
+            "axes.titlelocation": "left",
+            "axes.titlepad": 9,
+            "axes.labelsize": 13,
+            "xtick.labelsize": 12,
+            "ytick.labelsize": 12,
+            "legend.fontsize": 12,
+            "legend.frameon": False,
+            "figure.titlesize": 15,
+            "mathtext.fontset": "dejavusans",
+            "axes.prop_cycle": plt.cycler(color=CYCLE),
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.edgecolor": "#555555",
+            "axes.axisbelow": True,
+            "axes.grid": True,
+            "grid.color": "#E4E4E4",
+            "grid.linewidth": 0.8,
+            "lines.linewidth": 2.2,
+            "lines.markersize": 6,
+            "image.cmap": "gray",
+            "image.interpolation": "nearest",
+        }
+    )
+
+
+def palette(labels: Iterable[str]) -> list[str]:
+    """Give every label a colour: the one `COLORS` reserves for it, else the next that is free.
+
+    Args:
+        labels: names of lines; "linear warm-up" starts with "linear" and gets its colour,
+            "$q(z|x)$" gets that of "q".
+
+    Returns:
+        one colour per label; no colour comes twice among the first ten labels.
+    """
+    labels = list(labels)
+    chosen: dict[int, str] = {}
+    for i, label in enumerate(labels):
+        color = _reserved(label)
+        if color is not None and color not in chosen.values():
+            chosen[i] = color
+    free = [color for color in CYCLE if color not in chosen.values()]
+    rest = [i for i in range(len(labels)) if i not in chosen]
+    for place, i in enumerate(rest):
+        chosen[i] = (free or CYCLE)[place % len(free or CYCLE)]
+    return [chosen[i] for i in range(len(labels))]
+
+
+def _reserved(label: str) -> str | None:
+    text = str(label).lower().lstrip("$-−\\ ")
+    fitting = [name for name in COLORS if re.match(rf"{name}(?![a-z])", text)]
+    return COLORS[max(fitting, key=len)] if fitting else None
+
+
+def _array(values: Any, name: str, dims: str, **sizes: int) -> np.ndarray:
+    """Return values as float64 with the dimensions that `dims` names, such as "T D", or refuse."""
+    array = np.asarray(_plain(values), dtype=float)
+    names = dims.split()
+    wrong = [d for d, n in zip(names, array.shape) if sizes.get(d, n) != n]
+    if array.ndim != len(names) or wrong:
+        expected = ", ".join(str(sizes.get(d, d)) for d in names) + ("," if len(names) == 1 else "")
+        raise ValueError(
+            f"{name} has shape {array.shape}, expected ({expected}): one axis each for {dims}"
+        )
+    if array.size == 0:
+        raise ValueError(f"{name} is empty (shape {array.shape}): there is nothing to draw")
+    return array
+
+
+def _plain(values: Any) -> Any:
+    """Take tensors, and lists of them, off the graph and the accelerator."""
+    if isinstance(values, list | tuple):
+        return [_plain(value) for value in values]
+    return values.detach().cpu().numpy() if hasattr(values, "detach") else values
+
+
+def _axes(ax: Axes | None, figsize: tuple[float, float] | None = None) -> Axes:
+    return plt.subplots(figsize=figsize)[1] if ax is None else ax
+
+
+def _refuse_unequal(name: str, labels: Sequence[Any] | None, count: int) -> None:
+    if labels is not None and len(labels) != count:
+        raise ValueError(f"{len(labels)} {name} for {count} of them: pass exactly {count}")
+
+
+def _refuse_empty(values: Mapping[str, Any]) -> None:
+    if not values:
+        raise ValueError("an empty dict was passed: expected at least one {label: values}")
+
+
+def _halo(width: float = 3.0) -> list[withStroke]:
+    return [withStroke(linewidth=width, foreground="white")]
+
+
+# ----------------------------------------------------------------------------------------- images
+
+
+def mosaic(images: Any, columns: int, gap: int = 2) -> np.ndarray:
+    """Lay square images out in rows, the first at the top left.
+
+    Args:
+        images: (N, P) pixels in [0, 1], P a square number such as 784.
+        columns: images per row.
+        gap: empty pixels between images.
+
+    Returns:
+        (H, W) one picture; gaps and missing images are NaN, which no pixel is.
+
+    Raises:
+        ValueError: not (N, P), P not a square number, columns below 1, or pixels outside [0, 1].
+    """
+    images = _array(images, "images", "N P")
+    count, side = len(images), math.isqrt(images.shape[1])
+    if side * side != images.shape[1]:
+        raise ValueError(
+            f"images have {images.shape[1]} pixels, expected a square number such as 784"
+        )
+    if columns < 1:
+        raise ValueError(f"columns is {columns}, expected 1 or more")
+    if images.min() < -1e-6 or images.max() > 1 + 1e-6:
+        span = f"[{images.min():.3g}, {images.max():.3g}]"
+        raise ValueError(
+            f"pixels lie in {span}, expected [0, 1]: pass pixel means, so sigmoid(logits)"
+        )
+    rows, pitch = math.ceil(count / columns), side + gap
+    picture = np.full((rows * pitch - gap, columns * pitch - gap), np.nan)
+    for i, image in enumerate(images):
+        top, left = i // columns * pitch, i % columns * pitch
+        picture[top : top + side, left : left + side] = image.reshape(side, side)
+    return picture
+
+
+def _show(ax: Axes, picture: np.ndarray, title: str | None) -> Axes:
+    ax.imshow(picture, cmap="gray", vmin=0, vmax=1)
+    ax.set(xticks=[], yticks=[])
+    ax.grid(False)
+    ax.spines[:].set_visible(False)
+    if title:
+        ax.set_title(title)
+    return ax
+
+
+def image_grid(
+    images: Any, columns: int | None = None, ax: Axes | None = None, title: str | None = None
+) -> Axes:
+    """Draw images as one mosaic, 0 black and 1 white.
+
+    Args:
+        images: (N, P) pixels in [0, 1], P a square number such as 784.
+        columns: images per row; as square as possible if None.
+        ax: where to draw; a new figure if None.
+        title: written above.
+
+    Returns:
+        the Axes.
+
+    Raises:
+        ValueError: see `mosaic`.
+    """
+    count = len(_array(images, "images", "N P"))
+    columns = math.ceil(math.sqrt(count)) if columns is None else columns
+    picture = mosaic(images, columns)
+    height, width = picture.shape
+    ax = _axes(ax, (0.024 * width + 0.2, 0.024 * height + (0.6 if title else 0.2)))
+    return _show(ax, picture, title)
+
+
+def image_rows(
+    rows: Mapping[str, Any],
+    column_labels: Sequence[Any] | None = None,
+    ax: Axes | None = None,
+    title: str | None = None,
+) -> Axes:
+    """Draw labelled rows of images, such as inputs above their reconstructions.
+
+    Args:
+        rows: {row label: (n, P) pixels in [0, 1]}, the same n in every row.
+        column_labels: n labels, written above the columns.
+        ax: where to draw; a new figure if None.
+        title: written above.
+
+    Returns:
+        the Axes; its y ticks are the row labels, its x ticks the column labels.
+
+    Raises:
+        ValueError: no row, rows of different lengths, a label too many or too few, or see `mosaic`.
+    """
+    _refuse_empty(rows)
+    arrays = [_array(images, f"row {label!r}", "n P") for label, images in rows.items()]
+    n, pixels = arrays[0].shape
+    arrays = [_array(a, f"row {label!r}", "n P", n=n, P=pixels) for label, a in zip(rows, arrays)]
+    _refuse_unequal("column labels", column_labels, n)
+    picture = mosaic(np.concatenate(arrays), n)
+    height, width = picture.shape
+    margin = 0.4 + 0.105 * max(len(str(label)) for label in rows)
+    ax = _show(_axes(ax, (0.024 * width + margin, 0.024 * height + 0.7)), picture, title)
+    side = math.isqrt(pixels)
+    pitch = side + 2  # the default gap of mosaic
+    ax.set_yticks([i * pitch + (side - 1) / 2 for i in range(len(rows))], list(rows))
+    if column_labels is not None:
+        ax.set_xticks(
+            [j * pitch + (side - 1) / 2 for j in range(n)], [str(c) for c in column_labels]
+        )
+    ax.tick_params(length=0, labelbottom=False, labeltop=True)
+    return ax
+
+
+def traversals(
+    images: Any,
+    row_labels: Sequence[str],
+    column_values: Any,
+    ax: Axes | None = None,
+    title: str | None = None,
+) -> Axes:
+    """Draw what happens to an image while one latent dimension moves, a row per dimension.
+
+    Args:
+        images: (rows, steps, P) pixels in [0, 1].
+        row_labels: one per row, such as "z[17], 1.9 nats".
+        column_values: (steps,) the values that the dimension takes.
+        ax: where to draw; a new figure if None.
+        title: written above.
+
+    Returns:
+        the Axes.
+
+    Raises:
+        ValueError: labels or values do not fit the images, two labels are equal, or see `mosaic`.
+    """
+    images = _array(images, "images", "rows steps P")
+    _refuse_unequal("row labels", row_labels, len(images))
+    if len(set(row_labels)) != len(row_labels):
+        raise ValueError(f"row labels are {list(row_labels)}, expected all of them to differ")
+    values = _array(column_values, "column_values", "steps", steps=images.shape[1])
+    columns = [f"{value:+.3g}".replace("-", "−") if value else "0" for value in values]
+    return image_rows(dict(zip(row_labels, images)), columns, ax, title)
+
+
+def latent_plane(
+    images: Any,
+    extent: tuple[float, float, float, float] = (-3, 3, -3, 3),
+    ax: Axes | None = None,
+    title: str | None = None,
+) -> Axes:
+    """Draw the images decoded on a square grid over a two-dimensional latent space.
+
+    Args:
+        images: (n * n, P) pixels in [0, 1], row by row from the top: the first image belongs to
+            the smallest z1 and the *largest* z2, the last to the largest z1 and the smallest z2.
+        extent: (z1 min, z1 max, z2 min, z2 max), the latent values of the outermost images.
+        ax: where to draw; a new figure if None.
+        title: written above.
+
+    Returns:
+        the Axes, its coordinates in latent units: an image's centre lies at its z.
+
+    Raises:
+        ValueError: the number of images is not a square of 2 or more, or see `mosaic`.
+    """
+    n = math.isqrt(len(_array(images, "images", "n*n P")))
+    if n < 2 or n * n != len(images):
+        raise ValueError(
+            f"{len(images)} images were passed, expected a square number n * n with n >= 2"
+        )
+    picture = mosaic(images, n, gap=0)
+    ax = _show(_axes(ax, (6.4, 6.4)), picture, title)
+    left, right, bottom, top = extent
+    dx, dy = (right - left) / (n - 1) / 2, (top - bottom) / (n - 1) / 2
+    ax.images[0].set_extent((left - dx, right + dx, bottom - dy, top + dy))
+    ax.set(aspect="auto", xlabel="$z_1$", ylabel="$z_2$")
+    ax.xaxis.set_major_locator(MaxNLocator(7))
+    ax.yaxis.set_major_locator(MaxNLocator(7))
+    return ax
+
+
+def latent_scatter(mu: Any, labels: Any, ax: Axes | None = None, title: str | None = None) -> Axes:
+    """Draw posterior means in a two-dimensional latent space, a colour *and* a marker per class.
+
+    Args:
+        mu: (N, 2) posterior means.
+        labels: (N,) whole numbers, at most ten different ones; each is written at its class mean.
+        ax: where to draw; a new figure if None.
+        title: written above.
+
+    Returns:
+        the Axes.
+
+    Raises:
+        ValueError: shapes do not fit, mu has not two columns, or there are more than ten classes.
+    """
+    mu = _array(mu, "mu", "N two", two=2)
+    labels = _array(labels, "labels", "N", N=len(mu)).astype(int)
+    classes = np.unique(labels)
+    if len(classes) > len(CYCLE):
+        raise ValueError(f"labels hold {len(classes)} classes, expected at most {len(CYCLE)}")
+    ax = _axes(ax, (6.4, 6.4))
+    for name, color, marker in zip(classes, CYCLE, DIGIT_MARKERS):
+        x, y = mu[labels == name].T
+        ax.scatter(x, y, s=16, color=color, marker=marker, alpha=0.6, linewidth=0, label=str(name))
+    write: dict[str, Any] = {"size": 24, "weight": "bold", "ha": "center", "va": "center"}
+    for name, color in zip(classes, CYCLE):
+        x, y = mu[labels == name].mean(axis=0)
+        dark = "#8C8200" if color == YELLOW else color  # yellow on white cannot be read
+        ax.text(x, y, str(name), color=dark, path_effects=_halo(5), **write)
+    ax.set(xlabel=r"$\mu_1$", ylabel=r"$\mu_2$")
+    ax.set_aspect("equal", adjustable="datalim")
+    if title:
+        ax.set_title(title)
+    return ax
+
+
+# ------------------------------------------------------------------------------- training, curves
+
+_PANELS = (
+    ("−ELBO, lower is better", "elbo", -1),
+    ("distortion D", "distortion", 1),
+    ("rate R", "rate", 1),
+)
+
+
+def training_curves(history: Any, axes: Any = None) -> Figure:
+    """Draw -ELBO, distortion and rate against the step, each in its own panel.
+
+    Args:
+        history: an object with `steps`, `elbo`, `distortion`, `rate` (evaluations, nats per
+            image), or {label: such objects} to compare runs. For a single run `train_steps` and
+            `train_loss` (what the optimiser saw, batch by batch) lie behind -ELBO. The limits
+            follow the evaluations after step 0.
+        axes: three Axes to draw into; a new figure if None.
+
+    Returns:
+        the Figure.
+
+    Raises:
+        ValueError: not three axes, or the lists differ in length.
+    """
+    runs = dict(history) if isinstance(history, Mapping) else {"": history}
+    _refuse_empty(runs)
+    if axes is not None and len(axes) != 3:
+        raise ValueError(f"{len(axes)} axes were passed, expected 3: -ELBO, distortion and rate")
+    data = {label: _evaluations(run) for label, run in runs.items()}
+    if axes is None:
+        axes = plt.subplots(1, 3, figsize=(12, 3.8))[1]
+    single = "" in runs
+    for ax, (title, key, _) in zip(axes, _PANELS):
+        colors = [COLORS[key]] if single else palette(runs)
+        for (label, (steps, values)), color in zip(data.items(), colors):
+            ax.plot(steps, values[key], "o-", color=color, label=label or "evaluation, β = 1")
+        ax.set(title=title, xlabel="step", ylabel=NATS if ax is axes[0] else "")
+        ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        _zoom(ax, [(steps, values[key]) for steps, values in data.values()])
+    if single and len(history.train_steps):
+        loss = _array(history.train_loss, "train_loss", "T", T=len(history.train_steps))
+        style: dict[str, Any] = {"color": GREY, "alpha": 0.55, "linewidth": 0.7, "zorder": 1}
+        axes[0].plot(history.train_steps, loss, label="training loss, per batch", **style)
+    axes[0].legend()
+    return axes[0].figure
+
+
+def _evaluations(run: Any) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    steps = _array(run.steps, "steps", "T")
+    return steps, {
+        key: sign * _array(getattr(run, key), key, "T", T=len(steps)) for _, key, sign in _PANELS
+    }
+
+
+def _zoom(ax: Axes, lines: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:
+    """Fit the y limits to what comes after step 0: an untrained model would flatten the rest."""
+    later = np.concatenate([values[(steps > 0) | (len(steps) == 1)] for steps, values in lines])
+    margin = 0.08 * (np.ptp(later) or 1.0)
+    ax.set_ylim(later.min() - margin, later.max() + margin)
+
+
+def curves(
+    x: Any, lines: Mapping[str, Any], ax: Axes | None = None, xlabel: str = "", ylabel: str = ""
+) -> Axes:
+    """Draw labelled lines over one x, each with a band if it has one.
+
+    Args:
+        x: (T,) shared by all lines.
+        lines: {label: (T,)} or {label: (mean, lower, upper)}, a tuple of three (T,).
+        ax: where to draw; a new figure if None.
+        xlabel: what x is, with its unit.
+        ylabel: what y is, with its unit.
+
+    Returns:
+        the Axes.
+
+    Raises:
+        ValueError: no line, or a line whose length is not that of x.
+    """
+    _refuse_empty(lines)
+    x = _array(x, "x", "T")
+    data = {k: [_array(v, k, "T", T=len(x)) for v in _band(k, y)] for k, y in lines.items()}
+    ax = _axes(ax)
+    for (label, (y, *band)), color in zip(data.items(), palette(data)):
+        ax.plot(x, y, color=color, label=label)
+        if band:
+            ax.fill_between(x, band[0], band[1], color=color, alpha=0.2, linewidth=0)
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    ax.legend()
+    return ax
+
+
+def _band(label: str, y: Any) -> tuple[Any, ...]:
+    if not isinstance(y, tuple):
+        return (y,)
+    if len(y) != 3:
+        raise ValueError(
+            f"{label!r} is a tuple of {len(y)}, expected (mean, lower, upper), or one array"
+        )
+    return y
+
+
+def schedule_curves(lines: Mapping[str, tuple[Any, Any]], ax: Axes | None = None) -> Axes:
+    """Draw beta against the progress of training, a line style per schedule.
+
+    Args:
+        lines: {label: (progress (T,) in [0, 1], beta (T,))}.
+        ax: where to draw; a new figure if None.
+
+    Returns:
+        the Axes.
+
+    Raises:
+        ValueError: no schedule, or progress and beta differ in length.
+    """
+    _refuse_empty(lines)
+    data = {k: (_array(p, k, "T"), _array(b, k, "T", T=len(p))) for k, (p, b) in lines.items()}
+    ax = _axes(ax)
+    for i, ((label, (progress, beta)), color) in enumerate(zip(data.items(), palette(data))):
+        style: dict[str, Any] = {
+            "linestyle": LINESTYLES[i % len(LINESTYLES)],
+            "linewidth": max(1.5, 3.4 - 0.4 * i),
+        }
+        ax.plot(
+            progress, beta, color=color, label=label, **style
+        )  # thinner on top: overlaps stay visible
+    ax.set(
+        xlabel="progress through training",
+        ylabel=r"$\beta$, the weight on the rate",
+        ylim=(-0.04, None),
+    )
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
+    ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    return ax
+
+
+# --------------------------------------------------------------------------------- the KL per dim
+
+
+def _sorted_dims(kl: np.ndarray, order: Any) -> np.ndarray:
+    if order is None:
+        return np.argsort(-kl, kind="stable")
+    places = _array(order, "order", "D", D=len(kl)).astype(int)
+    if sorted(places) != list(range(len(kl))):
+        raise ValueError(f"order is {list(places)}, expected every index 0 .. {len(kl) - 1} once")
+    return places
+
+
+def kl_bars(
+    kl_per_dim: Any,
+    ax: Axes | None = None,
+    *,
+    order: Any = None,
+    label: str | None = None,
+    color: str = COLORS["rate"],
+    threshold: float | None = None,
+) -> Axes:
+    """Draw the KL of every latent dimension as a bar, the largest first.
+
+    Args:
+        kl_per_dim: (D,) nats, already averaged over images.
+        ax: where to draw; a new figure if None.
+        order: (D,) indices, which dimension stands at each place; sorted by KL if None.
+        label: title, completed by how many dimensions exceed the threshold.
+        color: of the bars.
+        threshold: nats; a line is drawn there and bars that do not reach above it are pale.
+
+    Returns:
+        the Axes.
+
+    Raises:
+        ValueError: not (D,), or order is not a permutation of the D indices.
+    """
+    kl = _array(kl_per_dim, "kl_per_dim", "D")
+    order = _sorted_dims(kl, order)
+    ax = _axes(ax)
+    bars = ax.bar(range(len(kl)), kl[order], color=color, width=0.8)
+    if threshold is not None:
+        for bar in bars:
+            bar.set_alpha(1.0 if bar.get_height() > threshold else 0.35)
+        ax.axhline(threshold, color=BLACK, linewidth=1.2, linestyle="--")
+        count = f"{(kl > threshold).sum()} of {len(kl)} above {threshold:g}"
+        label = f"{label}: {count}" if label else count
+    ax.set_title(label or "")
+    ax.set_ylabel("KL in nats")
+    _dim_ticks(ax, order, falling=bool((np.diff(kl[order]) <= 0).all()))
+    return ax
+
+
+def _dim_ticks(ax: Axes, order: np.ndarray, falling: bool) -> None:
+    """Name the dimensions below the bars while they can be read, else only count them."""
+    few = len(order) <= 20
+    ax.set_xticks(range(len(order)) if few else [], [str(d) for d in order] if few else None)
+    name = "latent dimension" if few else f"{len(order)} latent dimensions"
+    ax.set_xlabel(name + (", sorted by KL" if falling else ""))
+    ax.set_xlim(-0.8, len(order) - 0.2)
+    ax.grid(False, axis="x")
+
+
+def kl_and_weights(kl: Any, weight_norms: Any) -> Figure:
+    """Draw the KL above the decoder's weight norm of every dimension, both in the order of the KL.
+
+    Args:
+        kl: (D,) nats.
+        weight_norms: (D,) norms of the decoder's first-layer weights, one per latent dimension.
+
+    Returns:
+        the Figure, with two Axes.
+
+    Raises:
+        ValueError: the two differ in length.
+    """
+    kl = _array(kl, "kl", "D")
+    norms = _array(weight_norms, "weight_norms", "D", D=len(kl))
+    order = _sorted_dims(kl, None)
+    figure, (top, bottom) = plt.subplots(2, 1, figsize=(8, 5), sharex=True)
+    kl_bars(kl, top, order=order, label="What the encoder puts into a dimension")
+    top.set_xlabel("")
+    bottom.bar(range(len(kl)), norms[order], color=COLORS["decoder"], width=0.8)
+    bottom.set(ylabel="weight norm", title="What the decoder takes out of it")
+    _dim_ticks(bottom, order, falling=True)
+    return figure
+
+
+def compare_kl_bars(kls: Mapping[str, Any], lam: float | None = None) -> Figure:
+    """Draw the KL per dimension of several models on one scale, each sorted by its own KL.
+
+    Args:
+        kls: {label: (D,) nats}.
+        lam: nats; a horizontal line in every panel.
+
+    Returns:
+        the Figure, one Axes per model.
+
+    Raises:
+        ValueError: no model, or not (D,).
+    """
+    _refuse_empty(kls)
+    data = {label: _array(kl, label, "D") for label, kl in kls.items()}
+    size = (8, 0.8 + 2.0 * len(data))
+    figure, axes = plt.subplots(len(data), figsize=size, sharex=True, sharey=True, squeeze=False)
+    for ax, (label, kl), color in zip(axes[:, 0], data.items(), palette(data)):
+        kl_bars(kl, ax, color=color, label=f"{label}: rate {kl.sum():.1f} nats")
+        if lam is not None:
+            ax.axhline(lam, color=BLACK, linewidth=1.2, linestyle="--")
+            at: dict[str, Any] = {"xy": (1, lam), "xycoords": ("axes fraction", "data")}
+            text: dict[str, Any] = {"ha": "right", "va": "bottom", "path_effects": _halo()}
+            ax.annotate(
+                rf"$\lambda$ = {lam:g}", **at, xytext=(0, 2), textcoords="offset points", **text
+            )
+        ax.label_outer()
+    return figure
+
+
+def kl_heatmap(steps: Any, kl: Any, ax: Axes | None = None) -> Axes:
+    """Draw how the KL of every dimension grows in training, the largest at the end on top.
+
+    Args:
+        steps: (T,) training steps, increasing.
+        kl: (T, D) nats.
+        ax: where to draw; a new figure if None.
+
+    Returns:
+        the Axes; a colour bar in nats stands beside it.
+
+    Raises:
+        ValueError: shapes do not fit, or fewer than two steps.
+    """
+    steps = _array(steps, "steps", "T")
+    kl = _array(kl, "kl", "T D", T=len(steps))
+    if len(steps) < 2:
+        raise ValueError(
+            "one step was passed, expected at least 2: a map over time needs a span of time"
+        )
+    order = _sorted_dims(kl[-1], None)
+    ax = _axes(ax)
+    ranks = np.arange(1, len(order) + 1)
+    mesh = ax.pcolormesh(steps, ranks, kl[:, order].T, shading="nearest", cmap="viridis", vmin=0)
+    ax.figure.colorbar(mesh, ax=ax, label="KL in nats")
+    ax.invert_yaxis()
+    ax.set(xlabel="step", ylabel="latent dimensions, by final KL")
+    ax.yaxis.set_major_locator(MaxNLocator(6, integer=True))
+    ax.grid(False)
+    return ax
+
+
+def active_units_curve(
+    steps: Any, counts: Mapping[str, Any], latent_dim: int | None = None, ax: Axes | None = None
+) -> Axes:
+    """Draw the number of active latent dimensions against the step.
+
+    Args:
+        steps: (T,) training steps.
+        counts: {label: (T,) whole numbers}.
+        latent_dim: how many there are; drawn as a ceiling.
+        ax: where to draw; a new figure if None.
+
+    Returns:
+        the Axes.
+
+    Raises:
+        ValueError: no line, or a line whose length is not that of steps.
+    """
+    ax = curves(steps, counts, ax, "step", "active dimensions")
+    for line in ax.lines:
+        line.set_marker("o")
+    if latent_dim is not None:
+        ax.axhline(
+            latent_dim, color=BLACK, linewidth=1.2, linestyle="--", label=f"all {latent_dim}"
+        )
+    ax.set_ylim(0, None)
+    ax.yaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+    ax.legend()
+    return ax
+
+
+# -------------------------------------------------------------------------------------- the bound
+
+
+def densities(
+    z: Any, lines: Mapping[str, Any], ax: Axes | None = None, xlabel: str = "$z$"
+) -> Axes:
+    """Draw densities, told apart by colour and line style, the area below them tinted.
+
+    Args:
+        z: (G,) the grid.
+        lines: {label: (G,) density}.
+        ax: where to draw; a new figure if None.
+        xlabel: name of the variable.
+
+    Returns:
+        the Axes.
+
+    Raises:
+        ValueError: no density, or one whose length is not that of z.
+    """
+    ax = curves(z, lines, ax, xlabel, "density")
+    z = _array(z, "z", "G")
+    drawn = ax.lines[-len(lines) :]  # axes passed in may hold lines already
+    for i, line in enumerate(drawn):
+        line.set_linestyle(LINESTYLES[i % len(LINESTYLES)])
+        ax.fill_between(z, line.get_ydata(), color=line.get_color(), alpha=0.1, linewidth=0)
+    ax.set_ylim(0, None)
+    ax.legend()  # once more: the line styles have changed
+    return ax
+
+
+def bound_bar(
+    elbo: Any,
+    gap: Any,
+    log_evidence: float,
+    ax: Axes | None = None,
+    labels: Sequence[str] | None = None,
+) -> Axes:
+    """Draw the ELBO as a bar that ends short of the line log p(x), and the gap as what is missing.
+
+    The quantities are log densities, mostly negative, with no natural zero: only the distance
+    between the end of the bar and the line has a meaning, so the bars come in from beyond the left
+    edge. The gap is drawn with the length passed, from the end of the ELBO: that it ends at the
+    line is what log p(x) = ELBO + KL says.
+
+    Args:
+        elbo: a number, or (M,) for several q: nats.
+        gap: KL(q(z|x) || p(z|x)) of each, nats, >= 0.
+        log_evidence: log p(x), nats.
+        ax: where to draw; a new figure if None.
+        labels: M names of the bars.
+
+    Returns:
+        the Axes; the horizontal axis is in nats.
+
+    Raises:
+        ValueError: elbo, gap and labels differ in number, or a gap is negative.
+    """
+    elbo = _array(np.atleast_1d(_plain(elbo)), "elbo", "M")
+    gap = _array(np.atleast_1d(_plain(gap)), "gap", "M", M=len(elbo))
+    _refuse_unequal("labels", labels, len(elbo))
+    if gap.min() < -1e-6:
+        raise ValueError(
+            f"a gap is {gap.min():.4g} nats, expected 0 or more: it is a KL divergence"
+        )
+    log_evidence = float(log_evidence)
+    ax = _axes(ax, (8, 1.7 + 0.75 * len(elbo)))
+    span = max(log_evidence - elbo.min(), gap.max(), 1e-3)
+    left, right = log_evidence - 1.55 * span, log_evidence + 0.3 * span
+    rows = np.arange(len(elbo))
+    name = r"gap: KL$(q\,\Vert\,$posterior$)$"
+    bound = ax.barh(rows, elbo - left, left=left, height=0.5, color=COLORS["elbo"], label="ELBO")
+    missing = ax.barh(rows, gap, left=elbo, height=0.5, color=COLORS["gap"], label=name)
+    exact = rf"$\log\,p(x)$ = {_signed(log_evidence)}"
+    line = ax.axvline(log_evidence, color=COLORS["evidence"], linewidth=2.5, label=exact)
+    _bound_texts(ax, elbo, gap, left, span)
+    fade = np.ones((1, 64, 4))  # white, from opaque to clear: the bars have no beginning
+    fade[..., 3] = np.linspace(1, 0, 64)
+    ax.imshow(
+        fade, extent=(left, left + 0.2 * span, -0.5, len(elbo) - 0.5), aspect="auto", zorder=2
+    )
+    ax.set(xlim=(left, right), ylim=(len(elbo) - 0.5, -0.5), xlabel="nats")
+    ax.set_yticks(rows if labels else [], labels)
+    ax.tick_params(axis="y", length=0)
+    ax.spines["left"].set_visible(False)
+    ax.grid(False, axis="y")
+    above: dict[str, Any] = {
+        "loc": "lower left",
+        "bbox_to_anchor": (0, 1),
+        "ncols": 3,
+        "borderaxespad": 0.2,
+    }
+    ax.legend(handles=[bound, missing, line], columnspacing=1.4, handlelength=1.2, **above)
+    return ax
+
+
+def _signed(value: float) -> str:
+    return f"{value:.2f}".replace("-", "−")
+
+
+def _bound_texts(ax: Axes, elbo: np.ndarray, gap: np.ndarray, left: float, span: float) -> None:
+    for row, (end, missing) in enumerate(zip(elbo, gap)):
+        ax.text((left + end) / 2, row, _signed(end), color="white", ha="center", va="center")
+        if missing > 0.12 * span:
+            ax.text(end + missing / 2, row, f"{missing:.2f}", ha="center", va="center")
+        else:  # too narrow to hold its number, which goes behind the line
+            ax.text(end + missing + 0.03 * span, row, f"{missing:.2f}", ha="left", va="center")
+
+
+def gradient_variance(samples: Any, variances: Mapping[str, Any], ax: Axes | None = None) -> Axes:
+    """Draw the variance of gradient estimators against the samples they average, log-log.
+
+    Args:
+        samples: (S,) samples per estimate.
+        variances: {label: (S,)}, such as "score function" and "reparameterised".
+        ax: where to draw; a new figure if None.
+
+    Returns:
+        the Axes; between exactly two estimators an arrow states the ratio of their last variances.
+
+    Raises:
+        ValueError: no line, or a line whose length is not that of samples.
+    """
+    ax = curves(samples, variances, ax, "samples per gradient estimate", "variance of the estimate")
+    for line, marker in zip(ax.lines[-len(variances) :], DIGIT_MARKERS):
+        line.set_marker(marker)
+    ax.set(xscale="log", yscale="log")
+    if len(variances) == 2:
+        x = float(_array(samples, "samples", "S")[-1])
+        ends = sorted(float(_array(v, k, "S")[-1]) for k, v in variances.items())
+        arrow: dict[str, Any] = {
+            "arrowstyle": "<->",
+            "color": GREY,
+            "linewidth": 1.5,
+            "shrinkA": 6,
+            "shrinkB": 6,
+        }
+        ax.annotate("", (x, ends[0]), (x, ends[1]), arrowprops=arrow)
+        middle, ratio = math.sqrt(ends[0] * ends[1]), f"× {ends[1] / ends[0]:,.3g}"
+        note: dict[str, Any] = {
+            "textcoords": "offset points",
+            "ha": "right",
+            "va": "center",
+            "path_effects": _halo(),
+        }
+        ax.annotate(ratio, (x, middle), (-8, 0), **note)
+    ax.legend()
+    return ax
+
+
+def tightness(
+    ks: Any,
+    bound: Any,
+    stderr: Any,
+    ax: Axes | None = None,
+    *,
+    label: str | None = None,
+    color: str = COLORS["elbo"],
+    log_evidence: float | None = None,
+) -> Axes:
+    """Draw the importance-weighted bound L_k against k, on a logarithmic axis, with error bars.
+
+    Args:
+        ks: (K,) numbers of samples; k = 1 is the ELBO.
+        bound: (K,) nats per image.
+        stderr: (K,) one standard error, nats.
+        ax: where to draw; a new figure if None.
+        label: name of the line.
+        color: of the line.
+        log_evidence: log p(x) where it is known; drawn as a ceiling, nats.
+
+    Returns:
+        the Axes.
+
+    Raises:
+        ValueError: ks, bound and stderr differ in length.
+    """
+    ks = _array(ks, "ks", "K")
+    bound = _array(bound, "bound", "K", K=len(ks))
+    stderr = _array(stderr, "stderr", "K", K=len(ks))
+    ax = _axes(ax)
+    ax.errorbar(
+        ks,
+        bound,
+        stderr,
+        fmt="o-",
+        color=color,
+        capsize=4,
+        label=label or r"$L_k$ ± 1 standard error",
+    )
+    if log_evidence is not None:
+        ax.axhline(log_evidence, color=COLORS["evidence"], linestyle="--", label=r"$\log p(x)$")
+    ax.set(xscale="log", xlabel="importance samples $k$  ($k$ = 1 is the ELBO)", ylabel=NATS)
+    ax.set_xticks(ks, [f"{k:g}" for k in ks])
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.legend(loc="lower right")
+    return ax
+
+
+def rate_distortion(
+    paths: Mapping[str, tuple[Any, Any]],
+    ax: Axes | None = None,
+    *,
+    iso_elbo: Sequence[float] | None = None,
+    xlim: tuple[float, float] | None = None,
+    ylim: tuple[float, float] | None = None,
+) -> Axes:
+    """Draw models, or their way through training, in the rate-distortion plane.
+
+    Args:
+        paths: {label: (rate (T,), distortion (T,))}, nats per image; numbers for a single point.
+            A path starts at a hollow dot and ends at a full one; arrows point forward in time.
+        ax: where to draw; a new figure if None.
+        iso_elbo: values of -ELBO = D + R whose lines are drawn; chosen by the limits if None,
+            () for none.
+        xlim: limits of the rate, nats.
+        ylim: limits of the distortion, nats.
+
+    Returns:
+        the Axes. Along a grey line the ELBO is the same; towards the lower left it is better.
+
+    Raises:
+        ValueError: no path, or rate and distortion differ in length.
+
+    Source: Alemi et al. 2018, Fixing a Broken ELBO, Fig. 1 (the plane; -ELBO = D + R).
+    """
+    _refuse_empty(paths)
+    data = {k: _rate_and_distortion(k, *pair) for k, pair in paths.items()}
+    ax = _axes(ax, (7.5, 5.4))
+    for (label, (rate, distortion)), color in zip(data.items(), palette(data)):
+        _path(ax, rate, distortion, color, label)
+    ax.set(xlabel="rate R in nats", ylabel="distortion D in nats")
+    ax.set_title("On a grey line D + R is the same; lower left is a better bound", size=13)
+    ax.margins(0.08)
+    ax.set(xlim=xlim or ax.get_xlim(), ylim=ylim or ax.get_ylim())
+    _iso_lines(ax, iso_elbo)
+    ax.grid(False)
+    ax.legend()
+    return ax
+
+
+def _rate_and_distortion(label: str, rate: Any, distortion: Any) -> tuple[np.ndarray, np.ndarray]:
+    rate = _array(np.atleast_1d(_plain(rate)), f"rate of {label!r}", "T")
+    distortion = np.atleast_1d(_plain(distortion))
+    return rate, _array(distortion, f"distortion of {label!r}", "T", T=len(rate))
+
+
+def _path(ax: Axes, rate: np.ndarray, distortion: np.ndarray, color: str, label: str) -> None:
+    ax.plot(rate, distortion, color=color, linewidth=1.8)
+    ax.plot(rate[-1], distortion[-1], "o", markersize=10, color=color, label=label)
+    if len(rate) == 1:
+        return
+    ax.plot(rate[0], distortion[0], "o", markersize=8, markerfacecolor="white", color=color)
+    for i in {len(rate) // 3, 2 * len(rate) // 3} - {0}:
+        ends = (rate[i], distortion[i]), (rate[i - 1], distortion[i - 1])
+        ax.annotate(
+            "", *ends, arrowprops={"arrowstyle": "-|>", "color": color, "mutation_scale": 18}
+        )
+
+
+def _iso_lines(ax: Axes, levels: Sequence[float] | None) -> None:
+    """Draw D + R = c and write c on each line, where it enters the axes at the upper left."""
+    (x0, x1), (y0, y1) = ax.get_xlim(), ax.get_ylim()
+    if levels is None:
+        levels = [c for c in MaxNLocator(7).tick_values(x0 + y0, x1 + y1) if x0 + y0 < c < x1 + y1]
+    box: dict[str, Any] = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
+    for level in levels:
+        ax.axline((x0, level - x0), slope=-1, color="#BBBBBB", linewidth=1, zorder=0)
+        left, right = max(x0, level - y1), min(x1, level - y0)
+        if right - left < 0.25 * (x1 - x0):
+            continue  # the line only cuts a corner
+        x = left + 0.02 * (x1 - x0)
+        text: dict[str, Any] = {
+            "rotation": -45,
+            "rotation_mode": "anchor",
+            "transform_rotates_text": True,
+            "color": "#666666",
+        }
+        place: dict[str, Any] = {"ha": "left", "va": "center", "size": 12, "zorder": 1}
+        ax.text(x, level - x, f"−ELBO = {level:g}", bbox=box, **text, **place)
+
+
+# ------------------------------------------------------------------------------------ controllers
+
+
+def controller_trace(
+    steps: Any,
+    gamma: Any,
+    kl: Any,
+    lam: float,
+    tolerance: float,
+    axes: Any = None,
+) -> Figure:
+    """Draw what the controller of one dimension sees (the KL) above what it does (gamma).
+
+    Args:
+        steps: (T,) training steps.
+        gamma: (T,) weight on the KL.
+        kl: (T,) nats.
+        lam: target, nats.
+        tolerance: half the width of the dead band, as a fraction of lam; inside it gamma rests.
+        axes: two Axes to draw into; a new figure if None.
+
+    Returns:
+        the Figure.
+
+    Raises:
+        ValueError: steps, gamma and kl differ in length, or not two axes.
+    """
+    steps = _array(steps, "steps", "T")
+    gamma = _array(gamma, "gamma", "T", T=len(steps))
+    kl = _array(kl, "kl", "T", T=len(steps))
+    if axes is not None and len(axes) != 2:
+        raise ValueError(f"{len(axes)} axes were passed, expected 2: the KL and gamma")
+    if axes is None:
+        axes = plt.subplots(2, 1, figsize=(8, 5), sharex=True)[1]
+    top, bottom = axes
+    low, high = lam * (1 - tolerance), lam * (1 + tolerance)
+    rests = rf"dead band: {low:.3g} to {high:.3g} nats, $\gamma$ rests"
+    top.axhspan(low, high, color=COLORS["band"], alpha=0.55, linewidth=0, label=rests)
+    top.plot(steps, kl, color=COLORS["rate"], linewidth=1.4)
+    top.set(ylabel="KL in nats", ylim=(0, None), title="What the controller sees")
+    top.legend()
+    bottom.plot(steps, gamma, color=COLORS["gamma"], linewidth=1.8)
+    bottom.set(xlabel="step", ylabel=r"weight $\gamma$", ylim=(0, 1.08), title="What it does")
+    return top.figure
+
+
+def gamma_traces(steps: Any, gamma: Any, ax: Axes | None = None) -> Axes:
+    """Draw the weight of every dimension against the step, coloured by where it ends.
+
+    Args:
+        steps: (T,) training steps.
+        gamma: (T, D) weights in (0, 1].
+        ax: where to draw; a new figure if None.
+
+    Returns:
+        the Axes, logarithmic; grey lines end at 1 (the plain ELBO), coloured ones below.
+
+    Raises:
+        ValueError: shapes do not fit, or a weight is not positive.
+    """
+    steps = _array(steps, "steps", "T")
+    gamma = _array(gamma, "gamma", "T D", T=len(steps))
+    if gamma.min() <= 0:
+        raise ValueError(
+            f"gamma goes down to {gamma.min():.3g}, expected above 0 on a logarithmic axis"
+        )
+    ax = _axes(ax)
+    free = gamma[-1] >= 1
+    groups = ((~free, COLORS["gamma"], "below 1 (KL lifted)"), (free, GREY, "at 1 (plain ELBO)"))
+    for members, color, end in groups:
+        ax.plot(steps, gamma[:, members], color=color, linewidth=1, alpha=0.55)
+        ax.plot([], color=color, label=f"{members.sum()} dims end {end}")
+    ax.set(yscale="log", xlabel="step", ylabel=r"weight $\gamma_d$ on KL$_d$")
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2)
+    return ax
+
+
+# ------------------------------------------------------------------------------------------ seeds
+
+
+def dot_with_spread(
+    values: Mapping[str, Any],
+    ax: Axes | None = None,
+    xlabel: str = "",
+    reference: float | None = None,
+) -> Axes:
+    """Draw every seed as a dot and the mean as a bar, a row per method.
+
+    Args:
+        values: {label: (S,) one value per seed}.
+        ax: where to draw; a new figure if None.
+        xlabel: what the values are, with their unit.
+        reference: a vertical line, such as 0 for differences.
+
+    Returns:
+        the Axes; the first label stands at the top.
+
+    Raises:
+        ValueError: no method, or not (S,).
+    """
+    _refuse_empty(values)
+    data = {label: _array(v, label, "S") for label, v in values.items()}
+    ax = _axes(ax, (8, 1.2 + 0.6 * len(data)))
+    if reference is not None:
+        ax.axvline(reference, color=BLACK, linewidth=1.2)
+    for row, (points, color) in enumerate(zip(data.values(), palette(data))):
+        mean = points.mean()
+        ax.plot([mean, mean], [row - 0.32, row + 0.32], color=color, linewidth=2.6)
+        ax.scatter(
+            points,
+            np.full(len(points), row),
+            s=75,
+            color=color,
+            alpha=0.6,
+            edgecolor="white",
+            zorder=3,
+        )
+    ax.set_yticks(range(len(data)), list(data))
+    ax.set(xlabel=xlabel, ylim=(len(data) - 0.5, -0.5))
+    ax.grid(False, axis="y")
+    return ax
+
+
+def paired_differences(
+    values: Mapping[str, Any], baseline: str = "vanilla", ax: Axes | None = None, xlabel: str = ""
+) -> Axes:
+    """Draw differences to a baseline, seed by seed: what a seed does to both cancels.
+
+    Args:
+        values: {label: (S,)}, the s-th value of every label from the same seed.
+        baseline: the label that is subtracted.
+        ax: where to draw; a new figure if None.
+        xlabel: what the values are, with their unit; "minus {baseline}" is added.
+
+    Returns:
+        the Axes, with a line at zero.
+
+    Raises:
+        ValueError: the baseline is missing or alone, or numbers of seeds differ.
+    """
+    if baseline not in values or len(values) < 2:
+        raise ValueError(f"labels are {list(values)}, expected {baseline!r} and at least one more")
+    base = _array(values[baseline], baseline, "S")
+    others = {k: _array(v, k, "S", S=len(base)) - base for k, v in values.items() if k != baseline}
+    return dot_with_spread(others, ax, f"{xlabel}, minus {baseline}".lstrip(", "), reference=0.0)

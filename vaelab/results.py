@@ -1,0 +1,276 @@
+"""The results that the lessons cite: every objective, three seeds, one protocol.
+
+``python -m vaelab.results`` trains what is still missing, writes ``results.json`` beside this file
+and refreshes the table in ``README.md`` if there is one in the current folder. Each finished run is
+kept in ``build/results/`` at once, so a stopped grid goes on where it was.
+
+Protocol: the same steps, batches and initial weights for all objectives of a seed; -ELBO, D and R
+on all test images at beta = 1; the importance-weighted bound only on binarised digits; differences
+to vanilla paired image by image. Nothing is selected on the test images.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from .data import Digits, load_mnist
+from .diagnostics import iw_log_likelihood, linear_probe, mutual_information
+from .model import VAE, RowGRUVAE
+from .objectives import ELBO, BetaELBO, FreeBits, SoftFreeBits
+from .schedules import linear, staircase
+from .training import History, evaluate, evaluation_images, fit
+
+RESULTS = Path(__file__).with_name("results.json")
+SEEDS = (0, 1, 2)
+LAM = 0.5  # nats per dimension, for every kind of free bits
+SCORED = 1000  # test images that are scored one by one
+SAMPLES = 100  # k of the importance-weighted bound
+STEPS = {("5k", "mlp"): 3000, ("full", "mlp"): 4690, ("5k", "gru"): 1400}
+MODELS: dict[str, Callable[[], nn.Module]] = {"mlp": VAE, "gru": RowGRUVAE}
+OBJECTIVES: dict[str, Callable[[int], Any]] = {  # each is called with the number of dimensions
+    "vanilla": lambda dims: ELBO(),
+    "staircase": lambda dims: BetaELBO(staircase()),
+    "linear warm-up": lambda dims: BetaELBO(linear(warmup=0.5)),
+    "free bits": lambda dims: FreeBits(LAM),
+    "soft free bits, total": lambda dims: SoftFreeBits(LAM * dims, per_dimension=False),
+    "soft free bits": lambda dims: SoftFreeBits(LAM),
+}
+
+
+class Run(NamedTuple):
+    """One training run of the grid.
+
+    Attributes:
+        data: ``"5k"`` or ``"full"``.
+        targets: ``"grey"`` or ``"binary"``, drawn anew for every batch.
+        decoder: ``"mlp"`` or ``"gru"``.
+        objective: a key of ``OBJECTIVES``.
+        seed: of the initial weights, the batches and the samples.
+    """
+
+    data: str
+    targets: str
+    decoder: str
+    objective: str
+    seed: int
+
+    @property
+    def key(self) -> str:
+        """The name of the run in results.json and, without its blanks, in build/results."""
+        return "/".join(map(str, self))
+
+
+def grid(data: str) -> list[Run]:
+    """All runs on one set of digits; the GRU decoder only on the bundled digits, binarised."""
+    settings = [(targets, "mlp") for targets in ("grey", "binary")]
+    settings += [("binary", "gru")] if data == "5k" else []
+    return [
+        Run(data, targets, decoder, objective, seed)
+        for targets, decoder in settings
+        for seed in SEEDS
+        for objective in OBJECTIVES
+    ]
+
+
+def carry_out(run: Run, steps: int | None = None) -> dict[str, Any]:
+    """Train and measure one run.
+
+    Args:
+        run: what to train.
+        steps: the budget, default that of the protocol.
+
+    Returns:
+        Everything measured, ready for JSON; ``"per_image"`` holds the score of each image.
+
+    Raises:
+        KeyboardInterrupt: if training was stopped: a stopped run is not a result.
+    """
+    torch.set_num_threads(1)  # the same arithmetic however many runs go side by side
+    digits = load_mnist(run.data)
+    torch.manual_seed(run.seed)
+    model = MODELS[run.decoder]()
+    history = fit(
+        model,
+        digits,
+        OBJECTIVES[run.objective](model.latent_dim),
+        steps=steps or STEPS[run.data, run.decoder],
+        seed=run.seed,
+        binarize=run.targets == "binary",
+        clip_norm=5.0 if run.decoder == "gru" else None,
+        progress=False,
+    )
+    if history.interrupted:
+        raise KeyboardInterrupt
+    return measure(run, model, digits, history)
+
+
+def measure(run: Run, model: nn.Module, digits: Digits, history: History) -> dict[str, Any]:
+    """All that is kept of a run.
+
+    Args:
+        run: which run it was.
+        model, digits, history: what it trained, on what, and how that went.
+
+    Returns:
+        Numbers in nats per image, rounded to 1e-4, and the score of each of the first 1,000 images:
+        the one-sample ELBO on grey digits, the importance-weighted bound on binarised ones.
+    """
+    test = evaluation_images(digits, run.targets == "binary")
+    final = evaluate(model, test)
+    samples = SAMPLES if run.targets == "binary" else 1
+    scores = iw_log_likelihood(model, test[:SCORED], samples)  # (1000,)
+    information = mutual_information(model, test)
+    return {
+        **run._asdict(),
+        "steps": len(history.train_loss),
+        "neg_elbo": round(-final.elbo, 4),
+        "distortion": round(final.distortion, 4),
+        "rate": round(final.rate, 4),
+        "kl_per_dim": rounded(final.kl_per_dim),
+        "weights": rounded(history.weights[-1]),
+        "active_units": final.active_units,
+        "mutual_information": round(information.value, 4),
+        "mutual_information_ceiling": round(information.ceiling, 4),
+        "probe_accuracy": round(linear_probe(model, digits), 4),
+        "score_samples": samples,
+        "path": {
+            "steps": history.steps,
+            "distortion": [round(value, 3) for value in history.distortion],
+            "rate": [round(value, 3) for value in history.rate],
+            "active_units": history.active_units,
+        },
+        "per_image": rounded(scores),
+    }
+
+
+def rounded(values: Tensor, digits: int = 4) -> list[float]:
+    """A tensor (N,) as a list that prints short."""
+    return [round(float(value), digits) for value in values]
+
+
+def collect(runs: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """Put finished runs together and pair each with vanilla.
+
+    Args:
+        runs: what :func:`carry_out` returned.
+
+    Returns:
+        ``{"protocol": ..., "runs": {key: numbers}}``. ``"score"`` is the mean over the images of
+        the negative score, and ``"paired"`` its difference to vanilla of the same seed with the
+        standard error of that difference over the images (positive: worse than vanilla).
+    """
+    finished = {Run(*(run[name] for name in Run._fields)): run for run in runs}
+    kept = {}
+    for which, run in sorted(finished.items()):
+        numbers = {name: value for name, value in run.items() if name != "per_image"}
+        scores = -torch.tensor(run["per_image"])  # (1000,)
+        numbers["score"] = round(float(scores.mean()), 4)
+        vanilla = finished.get(which._replace(objective="vanilla"))
+        if vanilla is not None and vanilla is not run:
+            difference = scores + torch.tensor(vanilla["per_image"])  # (1000,)
+            stderr = difference.std() / len(difference) ** 0.5
+            numbers["paired"] = rounded(torch.stack([difference.mean(), stderr]))
+        kept[which.key] = numbers
+    return {"protocol": protocol(), "runs": kept}
+
+
+def protocol() -> dict[str, Any]:
+    """Versions and budgets that belong to the numbers."""
+    return {
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "machine": f"{platform.machine()} CPU, one thread per run",
+        "seeds": list(SEEDS),
+        "steps": {"/".join(setting): steps for setting, steps in STEPS.items()},
+        "batch_size": 128,
+        "learning_rate": 1e-3,
+        "lam": LAM,
+        "samples": SAMPLES,
+        "scored_images": SCORED,
+    }
+
+
+def load_results() -> dict[str, Any]:
+    """What ``python -m vaelab.results`` wrote.
+
+    Returns:
+        ``{"protocol": {...}, "runs": {"5k/grey/mlp/vanilla/0": {...}, ...}}``.
+    """
+    return json.loads(RESULTS.read_text(encoding="utf-8"))
+
+
+def runs_of(results: dict[str, Any], data: str, targets: str, decoder: str, objective: str) -> list:
+    """The runs of one setting, a dictionary for each seed.
+
+    Raises:
+        KeyError: if there is none.
+    """
+    found = [
+        run
+        for run in results["runs"].values()
+        if (run["data"], run["targets"], run["decoder"], run["objective"])
+        == (data, targets, decoder, objective)
+    ]
+    if not found:
+        raise KeyError(f"no run of {objective!r} on {data}/{targets}/{decoder} in the results")
+    return found
+
+
+def mean_and_spread(runs: list[dict[str, Any]], name: str) -> tuple[float, float]:
+    """Mean and standard deviation over the seeds of one number."""
+    values = [run[name] for run in runs]
+    return statistics.mean(values), statistics.stdev(values) if len(values) > 1 else 0.0
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Carry out what is missing, then write the results."""
+    parser = argparse.ArgumentParser(prog="python -m vaelab.results", description=__doc__)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="runs side by side")
+    parser.add_argument("--folder", type=Path, default=Path("build/results"))
+    options = parser.parse_args(arguments)
+    options.folder.mkdir(parents=True, exist_ok=True)
+    missing = [
+        run
+        for run in grid(os.environ.get("VAELAB_MNIST") or "5k")
+        if not file_of(run, options.folder).exists()
+    ]
+    with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
+        futures = [pool.submit(keep, run, options.folder) for run in missing]
+        for future in tqdm(as_completed(futures), total=len(futures), unit="run"):
+            future.result()
+    finished = [json.loads(path.read_text()) for path in sorted(options.folder.glob("*.json"))]
+    write(RESULTS, json.dumps(collect(finished), indent=1) + "\n")
+
+
+def keep(run: Run, folder: Path) -> None:
+    """Carry out a run and write it down, whole or not at all."""
+    write(file_of(run, folder), json.dumps(carry_out(run)))
+
+
+def file_of(run: Run, folder: Path) -> Path:
+    """Where a finished run is kept."""
+    return folder / (run.key.replace("/", "-").replace(" ", "_").replace(",", "") + ".json")
+
+
+def write(path: Path, text: str) -> None:
+    """Replace a file in one go, so that a stop in the middle leaves the old one."""
+    partial = path.with_suffix(f".{os.getpid()}.part")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
+
+
+if __name__ == "__main__":
+    main()

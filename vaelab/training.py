@@ -1,0 +1,286 @@
+"""The training loop, and the evaluation that every result in the lessons goes through."""
+
+from __future__ import annotations
+
+import copy
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from .data import Digits, check_images
+from .data import binarize as draw_binary
+from .diagnostics import active_units, device_of, seeded
+from .losses import bernoulli_nll, gaussian_kl
+from .objectives import ELBO
+
+EVALUATION_SEED = 0  # of the one binarisation that every evaluation of every run shares
+
+
+class Evaluation(NamedTuple):
+    """How good a model is on some images, at beta = 1 whatever it was trained with.
+
+    Attributes:
+        elbo: nats per image, -(distortion + rate).
+        distortion: nats per image, with a sampled z.
+        rate: nats per image, the sum of ``kl_per_dim``.
+        kl_per_dim: (D,) nats per image.
+        active_units: dimensions whose posterior mean varies over the images.
+    """
+
+    elbo: float
+    distortion: float
+    rate: float
+    kl_per_dim: Tensor
+    active_units: int
+
+    def __str__(self) -> str:
+        return (
+            f"-ELBO {-self.elbo:.1f} = D {self.distortion:.1f} + R {self.rate:.1f} nats, "
+            f"{self.active_units} of {len(self.kl_per_dim)} active"
+        )
+
+
+@dataclass
+class History:
+    """What a run left behind.
+
+    Attributes:
+        objective: the trained copy of the objective, in its end state.
+        train_loss: the objective at every step, nats per image.
+        steps: steps after which the test images were evaluated; the lists below match it.
+        elbo, distortion, rate: nats per test image, at beta = 1.
+        kl_per_dim: (D,) each, nats.
+        active_units: counts.
+        weights: (D,) each, what multiplied the KL of each dimension at that step.
+        interrupted: True if the run was stopped before its last step.
+    """
+
+    objective: object
+    train_loss: list[float] = field(default_factory=list)
+    steps: list[int] = field(default_factory=list)
+    elbo: list[float] = field(default_factory=list)
+    distortion: list[float] = field(default_factory=list)
+    rate: list[float] = field(default_factory=list)
+    kl_per_dim: list[Tensor] = field(default_factory=list)
+    active_units: list[int] = field(default_factory=list)
+    weights: list[Tensor] = field(default_factory=list)
+    interrupted: bool = False
+
+    @property
+    def train_steps(self) -> range:
+        """The steps that ``train_loss`` belongs to, counted from 1."""
+        return range(1, len(self.train_loss) + 1)
+
+    def record(self, step: int, evaluation: Evaluation) -> None:
+        """Append one evaluation, and the weights that are in force."""
+        self.steps.append(step)
+        self.elbo.append(evaluation.elbo)
+        self.distortion.append(evaluation.distortion)
+        self.rate.append(evaluation.rate)
+        self.kl_per_dim.append(evaluation.kl_per_dim)
+        self.active_units.append(evaluation.active_units)
+        self.weights.append(self.objective.weights(len(evaluation.kl_per_dim)).cpu())
+
+
+def fit(
+    model: nn.Module,
+    digits: Digits,
+    objective: Callable[[Tensor, Tensor, float], Tensor] | None = None,
+    *,
+    steps: int = 3000,
+    batch_size: int = 128,
+    lr: float = 1e-3,
+    seed: int = 0,
+    binarize: bool = False,
+    evaluations: int = 10,
+    progress: bool = True,
+    device: str | torch.device | None = None,
+    clip_norm: float | None = None,
+    on_evaluation: Callable[[nn.Module, int], None] | None = None,
+) -> History:
+    """Train a model in place.
+
+    The same seed on the same machine gives bitwise the same weights, whatever ran before, and the
+    global random state is left as it was found. Stopping the run (Ctrl-C, the stop button) keeps
+    the model and the history so far.
+
+    Args:
+        model: a VAE or RowGRUVAE; trained in place, and back on its own device at the end.
+        digits: trains on ``train``, evaluates on ``test``.
+        objective: what to minimise, default :class:`~vaelab.objectives.ELBO`; a deep copy is used.
+        steps: the budget, in minibatches.
+        batch_size: images per step; every batch is full.
+        lr: Adam's step size.
+        seed: of the order of the images and of every sample.
+        binarize: draw the training pixels anew for every batch, and evaluate on one fixed draw.
+        evaluations: how often the test images are evaluated, evenly spaced, the last step included.
+        progress: show a progress bar with -ELBO in nats.
+        device: where to train, default where the model is.
+        clip_norm: largest norm of the gradient; None leaves it alone.
+        on_evaluation: called with the model and the step after each evaluation.
+
+    Returns:
+        The history of the run.
+
+    Raises:
+        ValueError: if a number is out of its range or the batch is larger than the training set.
+
+    Source:
+        Kingma and Welling (2014), Algorithm 1; Kingma and Ba (2015) for Adam.
+    """
+    check_budget(len(digits.train), steps, batch_size, evaluations)
+    home, device = device_of(model), torch.device(device or device_of(model))
+    train, test = (part.to(device) for part in (digits.train, evaluation_images(digits, binarize)))
+    model.to(device)
+    optimizer = torch.optim.Adam(model.parameters(), lr=lr, fused=True)
+    history = History(copy.deepcopy(objective or ELBO()))
+    due = {round(steps * (i + 1) / evaluations) for i in range(evaluations)}
+    with seeded(seed, device), progress_bar(steps, progress) as bar:
+        try:
+            for step, x in enumerate(islice(minibatches(train, batch_size), steps), start=1):
+                x = draw_binary(x) if binarize else x  # (B, 784)
+                done = (step - 1) / steps
+                loss = train_step(model, x, history.objective, optimizer, done, clip_norm)
+                history.train_loss.append(loss)
+                bar.update()
+                if step in due:
+                    history.record(step, evaluate(model, test))
+                    bar.set_postfix_str(f"test -ELBO {-history.elbo[-1]:.1f} nats")
+                    if on_evaluation is not None:
+                        on_evaluation(model, step)
+        except KeyboardInterrupt:
+            history.interrupted = True
+            bar.write(f"Stopped at step {len(history.train_loss)} of {steps}; the model is kept.")
+    model.to(home)
+    return history
+
+
+def train_step(
+    model: nn.Module,
+    x: Tensor,
+    objective: Callable[[Tensor, Tensor, float], Tensor],
+    optimizer: torch.optim.Optimizer,
+    progress: float,
+    clip_norm: float | None = None,
+) -> float:
+    """One step of gradient descent on one batch.
+
+    Args:
+        model: a VAE or RowGRUVAE.
+        x: (B, 784) pixels in [0, 1].
+        objective: called with distortion (B,), KL (B, D) and progress.
+        optimizer: holds the model's parameters.
+        progress: share of the run that is done, in [0, 1).
+        clip_norm: largest norm of the gradient; None leaves it alone.
+
+    Returns:
+        The loss before the step, nats per image.
+    """
+    output = model(x)
+    nll = bernoulli_nll(output.logits, x)  # (B,)
+    kl = gaussian_kl(output.mu, output.logvar)  # (B, D)
+    loss = objective(nll, kl, progress)
+    optimizer.zero_grad()
+    loss.backward()
+    if clip_norm is not None:
+        nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
+    optimizer.step()
+    return loss.item()
+
+
+def minibatches(images: Tensor, batch_size: int) -> Iterator[Tensor]:
+    """Endless full batches in random order.
+
+    Permutations follow one another; what is left of one begins the next batch, so no batch is
+    short and no image is favoured.
+
+    Args:
+        images: (N, P).
+        batch_size: B, images per batch.
+
+    Yields:
+        (B, P).
+    """
+    order = torch.empty(0, dtype=torch.long)
+    while True:
+        while len(order) < batch_size:
+            order = torch.cat([order, torch.randperm(len(images))])
+        yield images[order[:batch_size]]  # (B, P)
+        order = order[batch_size:]
+
+
+@torch.no_grad()
+def evaluate(
+    model: nn.Module, images: Tensor, *, seed: int = 0, batch_size: int = 1000
+) -> Evaluation:
+    """Distortion and rate of a model at beta = 1, with one sampled z for each image.
+
+    Args:
+        model: a VAE or RowGRUVAE; neither changed nor switched to another mode.
+        images: (N, 784) pixels in [0, 1], N >= 2.
+        seed: of the samples; the global random state is left alone.
+        batch_size: images per pass; a shorter last batch is weighted by its size.
+
+    Returns:
+        Averages over the N images, in nats.
+
+    Raises:
+        TypeError, ValueError: if ``images`` are not pixels in [0, 1].
+
+    Source:
+        Kingma and Welling (2014), Equation 10.
+    """
+    check_images(images)
+    device = device_of(model)
+    nll, kl, mus = [], [], []
+    with seeded(seed, device):
+        for batch in images.split(batch_size):
+            x = batch.to(device)  # (B, 784)
+            output = model(x)
+            nll.append(bernoulli_nll(output.logits, x))  # (B,)
+            kl.append(gaussian_kl(output.mu, output.logvar))  # (B, D)
+            mus.append(output.mu)
+    distortion = float(torch.cat(nll).mean())
+    kl_per_dim = torch.cat(kl).mean(dim=0).cpu()  # (D,)
+    rate = float(kl_per_dim.sum())
+    active = active_units(torch.cat(mus))
+    return Evaluation(-(distortion + rate), distortion, rate, kl_per_dim, active)
+
+
+def evaluation_images(digits: Digits, binarize: bool) -> Tensor:
+    """The test images as :func:`fit` scores them: as they are, or one fixed binary draw.
+
+    Args:
+        digits: where the test images come from.
+        binarize: whether to draw.
+
+    Returns:
+        (M, 784) grey levels, or 0.0 and 1.0; the same draw at every call.
+    """
+    if not binarize:
+        check_images(digits.test, "digits.test")
+        return digits.test
+    return draw_binary(digits.test, torch.Generator().manual_seed(EVALUATION_SEED))
+
+
+def progress_bar(steps: int, shown: bool) -> tqdm:
+    """A bar on standard output: the same in a terminal, in Jupyter and in a saved notebook."""
+    return tqdm(total=steps, disable=not shown, file=sys.stdout, unit="step", mininterval=0.5)
+
+
+def check_budget(images: int, steps: int, batch_size: int, evaluations: int) -> None:
+    """Refuse a run that could not take place as asked."""
+    named = {"steps": steps, "batch_size": batch_size, "evaluations": evaluations}
+    for name, value in named.items():
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise ValueError(f"{name} must be a positive integer, got {value!r}")
+    if evaluations > steps:
+        raise ValueError(f"evaluations must be at most steps, got {evaluations} > {steps}")
+    if batch_size > images:
+        raise ValueError(f"batch_size {batch_size} is more than the {images} training images")
