@@ -112,12 +112,22 @@ def iw_log_likelihood(
     device = device_of(model)
     with seeded(seed, device):
         batches = images.split(max(1, min(250, rows)))
-        bounds = [_iw_batch(model, batch.to(device), samples, rows) for batch in batches]
+        bounds = [iw_batch(model, batch.to(device), samples, rows) for batch in batches]
     return torch.cat(bounds).cpu()
 
 
-def _iw_batch(model: nn.Module, x: Tensor, samples: int, rows: int) -> Tensor:
-    """(B, P) -> (B,): the log of the mean weight, over chunks of at most rows / B samples."""
+def iw_batch(model: nn.Module, x: Tensor, samples: int, rows: int) -> Tensor:
+    """The bound of one batch: the log of the mean weight, a chunk of samples at a time.
+
+    Args:
+        model: a VAE or RowGRUVAE.
+        x: (B, 784) pixels, where the model is.
+        samples: k.
+        rows: at most this many images times samples are decoded at once.
+
+    Returns:
+        (B,) nats.
+    """
     mu, logvar = model.encode(x)  # (B, D)
     chunk = max(1, rows // len(x))
     total = torch.full((len(x),), -math.inf, device=x.device)  # log of the sum of the weights

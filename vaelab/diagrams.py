@@ -1,7 +1,7 @@
 """The drawn figures of the lessons, as code; `python -m vaelab.diagrams FOLDER` writes them as PNG.
 
-Each function returns a figure. Positions are in hundreds of pixels or so, from the lower left corner;
-colours mean what they mean in `vaelab.plotting`.
+Each function returns a figure. Positions are in inches from its lower left corner; colours mean
+what they mean in `vaelab.plotting`.
 """
 
 import sys
@@ -17,10 +17,17 @@ from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Patch
 from .plotting import BLACK, COLORS, GREY
 
 INK = "#222222"
+PLUM = "#9A4A78"  # the encoder's colour, dark enough for letters
+DASHED = (0, (4, 2))
+GRADIENT: dict[str, Any] = {
+    "color": COLORS["gradient"],
+    "linestyle": DASHED,
+    "linewidth": 2.6,
+}
 Point = tuple[float, float]
 
 
-# ------------------------------------------------------------------------------------------- the pen
+# ------------------------------------------------------------------------------------------ the pen
 
 
 def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
@@ -32,11 +39,16 @@ def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
 
 
 def _text(ax: Axes, at: Point, text: str, size: float = 14, color: str = INK, **style: Any) -> None:
-    place = {"ha": "center", "va": "center", "math_fontfamily": "dejavusans", "zorder": 5}
+    place: dict[str, Any] = {
+        "ha": "center",
+        "va": "center",
+        "math_fontfamily": "dejavusans",
+        "zorder": 5,
+    }
     ax.text(*at, text, size=size, color=color, **{**place, **style})
 
 
-def _node(ax: Axes, at: Point, text: str, color: str = INK, fill: str = "white") -> Patch:
+def _node(ax: Axes, at: Point, text: str, color: str = INK, fill: Any = "white") -> Patch:
     """Draw a random variable: a circle with its name."""
     patch = Circle(at, 0.45, facecolor=fill, edgecolor=color, linewidth=2.2, zorder=3)
     _text(ax, at, text, size=20)
@@ -44,20 +56,35 @@ def _node(ax: Axes, at: Point, text: str, color: str = INK, fill: str = "white")
 
 
 def _box(
-    ax: Axes, at: Point, size: Point, text: str = "", color: str = INK, tint: float = 0.16, font: float = 14
+    ax: Axes,
+    at: Point,
+    size: Point,
+    text: str = "",
+    color: str = INK,
+    tint: float = 0.16,
+    font: float = 14,
 ) -> Patch:
     """Draw something computed: a rounded box, tinted with its colour."""
     corner = (at[0] - size[0] / 2, at[1] - size[1] / 2)
-    style = {"facecolor": _tint(color, tint), "edgecolor": color, "linewidth": 2, "zorder": 3}
+    style: dict[str, Any] = {
+        "facecolor": _tint(color, tint),
+        "edgecolor": color,
+        "linewidth": 2,
+        "zorder": 3,
+    }
     patch = FancyBboxPatch(corner, *size, boxstyle="round,pad=0,rounding_size=0.14", **style)
     _text(ax, at, text, size=font)
     return ax.add_patch(patch)
 
 
-def _region(ax: Axes, low: Point, high: Point, color: str, tint: float = 0.0) -> None:
+def _region(ax: Axes, low: Point, high: Point, color: str = INK, tint: float = 0.0) -> None:
     """Draw a plate, or a tinted area, behind everything else."""
     size = (high[0] - low[0], high[1] - low[1])
-    style = {"facecolor": _tint(color, tint), "edgecolor": color if tint == 0 else "none", "linewidth": 1.8}
+    style: dict[str, Any] = {
+        "facecolor": _tint(color, tint),
+        "edgecolor": color if tint == 0 else "none",
+        "linewidth": 1.8,
+    }
     box = "round,pad=0,rounding_size=0.2"
     ax.add_patch(FancyBboxPatch(low, *size, boxstyle=box, zorder=1, **style))
 
@@ -69,14 +96,28 @@ def _tint(color: str, amount: float) -> tuple[float, float, float]:
 
 
 def _arrow(
-    ax: Axes, start: Patch | Point, end: Patch | Point, color: str = INK, bend: float = 0.0, **style: Any
+    ax: Axes,
+    start: Patch | Point,
+    end: Patch | Point,
+    color: str = INK,
+    bend: float = 0.0,
+    **style: Any,
 ) -> None:
-    """Draw an arrow between the edges of two patches, or between points; bend > 0 curves to the right."""
+    """Draw an arrow between the edges of two patches, or points; bend > 0 curves to the right."""
     a, b = (_center(p) if isinstance(p, Patch) else p for p in (start, end))
     clip = {k: p for k, p in (("patchA", start), ("patchB", end)) if isinstance(p, Patch)}
-    shape = {"arrowstyle": "-|>", "mutation_scale": 20, "linewidth": 2, "shrinkA": 2, "shrinkB": 2, "zorder": 2}
+    shape: dict[str, Any] = {
+        "arrowstyle": "-|>",
+        "mutation_scale": 20,
+        "linewidth": 2,
+        "shrinkA": 2,
+        "shrinkB": 2,
+        "zorder": 2,
+    }
     curve = f"arc3,rad={bend}"
-    ax.add_patch(FancyArrowPatch(a, b, connectionstyle=curve, color=color, **{**shape, **clip, **style}))
+    ax.add_patch(
+        FancyArrowPatch(a, b, connectionstyle=curve, color=color, **{**shape, **clip, **style})
+    )
 
 
 def _center(patch: Patch) -> Point:
@@ -84,35 +125,257 @@ def _center(patch: Patch) -> Point:
     return (box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2
 
 
-# ----------------------------------------------------------------------------------------- the figures
+# -------------------------------------------------------------------------------------- the figures
 
 
 def graphical_model() -> Figure:
-    """Draw the latent variable model in plate notation, and the approximate posterior, dashed.
+    """Draw the model and the approximate posterior in plate notation.
 
     Returns:
-        the Figure: z -> x inside a plate of N images, theta -> x outside it, dashed phi -> z and x -> z.
+        the Figure: z -> x inside a plate of N images, theta -> x; phi -> z and x -> z dashed.
 
-    Source: Kingma and Welling 2014, Fig. 1.
+    Source: Kingma and Welling 2014, Fig. 1; here the prior has no parameters.
     """
-    figure, ax = _canvas(8.4, 5)
-    _region(ax, (2.2, 0.45), (5.0, 4.6), INK)
-    _text(ax, (4.6, 0.8), "$N$", size=18)
-    z = _node(ax, (3.6, 3.7), "$z$")
-    x = _node(ax, (3.6, 1.6), "$x$", fill="#D0D0D0")
-    decoder, encoder = COLORS["decoder"], COLORS["encoder"]
-    theta, phi = _box(ax, (6.0, 1.6), (0.7, 0.7), r"$\theta$", decoder, font=20), None
-    phi = _box(ax, (1.0, 3.7), (0.7, 0.7), r"$\varphi$", encoder, font=20)
-    _arrow(ax, z, x, bend=-0.25)
+    figure, ax = _canvas(10.4, 5)
+    _region(ax, (3.7, 0.4), (6.5, 4.65))
+    _text(ax, (6.15, 0.72), "$N$", size=18)
+    z, x = _node(ax, (5.1, 3.75), "$z$"), _node(ax, (5.1, 1.45), "$x$", fill="#CFCFCF")
+    theta = _box(ax, (7.5, 1.45), (0.75, 0.75), r"$\theta$", COLORS["decoder"], font=20)
+    phi = _box(ax, (2.7, 3.75), (0.75, 0.75), r"$\phi$", COLORS["encoder"], font=20)
+    _arrow(ax, z, x, bend=-0.3)
     _arrow(ax, theta, x)
-    _arrow(ax, phi, z, encoder, linestyle=(0, (4, 2)))
-    _arrow(ax, x, z, encoder, bend=-0.25, linestyle=(0, (4, 2)))
-    left: dict[str, Any] = {"ha": "left"}
-    _text(ax, (5.35, 4.25), "prior, no parameters", **left)
-    _text(ax, (5.35, 3.8), r"$p(z) = \mathcal{N}(0, I)$", size=17, **left)
-    _text(ax, (5.35, 2.9), "likelihood: the decoder", **left)
-    _text(ax, (6.55, 1.6), r"$p_\theta(x \mid z)$", size=17, **left)
-    _text(ax, (0.1, 2.6), "approximate\nposterior:\nthe encoder", color="#9A4A78", **left)
-    _text(ax, (0.1, 1.55), r"$q_\varphi(z \mid x)$", size=17, color="#9A4A78", **left)
-    _text(ax, (5.35, 0.75), "grey: observed,  white: latent", size=13, color="#555555", **left)
+    _arrow(ax, phi, z, COLORS["encoder"], linestyle=DASHED)
+    _arrow(ax, x, z, COLORS["encoder"], bend=-0.3, linestyle=DASHED)
+    _text(ax, (8.55, 4.05), "prior, no parameters")
+    _text(ax, (8.55, 3.55), r"$p(z) = \mathcal{N}(0, I)$", size=18)
+    _text(ax, (9.25, 1.7), "likelihood: decoder")
+    _text(ax, (9.2, 1.2), r"$p_\theta(x \mid z)$", size=18)
+    _text(ax, (1.8, 2.75), "approximate posterior:\nencoder", color=PLUM)
+    _text(ax, (1.8, 2.05), r"$q_\phi(z \mid x)$", size=18, color=PLUM)
+    _text(ax, (1.8, 0.72), "white: latent\ngrey: observed", size=13, color="#555555")
     return figure
+
+
+def vae_architecture(latent_dim: int = 50, hidden_dim: int = 400, data_dim: int = 784) -> Figure:
+    """Draw the network from image to logits, with the size of every layer and the two losses.
+
+    Args:
+        latent_dim: dimensions of z, written below mu, log sigma^2 and z.
+        hidden_dim: units of each hidden layer.
+        data_dim: pixels of an image.
+
+    Returns:
+        the Figure.
+    """
+    figure, ax = _canvas(13.4, 6.5)
+    _region(ax, (1.85, 1.5), (6.0, 6.2), COLORS["encoder"], 0.1)
+    _region(ax, (8.65, 1.5), (13.15, 6.2), COLORS["decoder"], 0.12)
+    _text(ax, (3.9, 5.87), r"encoder  $q_\phi(z \mid x)$", size=16)
+    _text(ax, (10.9, 5.87), r"decoder  $p_\theta(x \mid z)$", size=16)
+    x = _layer(ax, (0.9, 3.7), 3.2, "$x$", data_dim, GREY)
+    hidden = _layer(ax, (3.1, 3.7), 2.3, "", hidden_dim, COLORS["encoder"])
+    mu = _layer(ax, (5.2, 4.75), 0.95, r"$\mu$", latent_dim, COLORS["encoder"], width=1.15)
+    logvar = _layer(ax, (5.2, 2.75), 0.95, r"$\log\sigma^2$", latent_dim, COLORS["encoder"], 1.15)
+    z = _node(ax, (7.3, 3.7), "$z$", fill=_tint(COLORS["q"], 0.25))
+    noise = _node(ax, (7.3, 2.1), r"$\varepsilon$", COLORS["noise"])
+    back = _layer(ax, (9.9, 3.7), 2.3, "", hidden_dim, COLORS["decoder"])
+    logits = _layer(ax, (12.3, 3.7), 3.2, "logits", data_dim, COLORS["decoder"], width=0.95)
+    for start, end in ((x, hidden), (hidden, mu), (hidden, logvar), (back, logits), (z, back)):
+        _arrow(ax, start, end)
+    for start in (mu, logvar, noise):
+        _arrow(ax, start, z)
+    _layer_notes(ax)
+    _losses(ax)
+    return figure
+
+
+def _layer(
+    ax: Axes, at: Point, height: float, name: str, units: int, color: str, width: float = 0.7
+) -> Patch:
+    _text(ax, (at[0], at[1] - height / 2 - 0.25), f"{units}", size=14)
+    return _box(ax, at, (width, height), name, color, tint=0.35, font=17)
+
+
+def _layer_notes(ax: Axes) -> None:
+    for at in ((2.35, 4.12), (9.13, 4.12)):
+        _text(ax, at, "Linear,\nReLU", size=12)
+    for at in ((4.0, 4.75), (4.0, 2.65), (11.0, 3.95)):
+        _text(ax, at, "Linear", size=12)
+    _text(ax, (7.3, 5.3), r"$z = \mu + \sigma \odot \varepsilon$", size=18)
+    _text(ax, (7.3, 4.85), r"$\sigma = \exp(\frac{1}{2}\log\sigma^2)$", size=14)
+    _text(ax, (7.3, 1.4), r"$\varepsilon \sim \mathcal{N}(0, I)$", size=14)
+
+
+def _losses(ax: Axes) -> None:
+    rate = r"rate  $R = \mathrm{KL}(q_\phi(z \mid x)\, \Vert\, \mathcal{N}(0, I))$"
+    distortion = r"distortion  $D = -\mathrm{E}_q \log p_\theta(x \mid z)$"
+    low = _box(ax, (3.9, 0.7), (5.2, 0.8), rate, COLORS["rate"], font=15)
+    high = _box(ax, (10.9, 0.7), (4.3, 0.8), distortion, COLORS["distortion"], font=15)
+    _arrow(ax, (3.9, 1.5), low, COLORS["rate"], linestyle=DASHED)
+    _arrow(ax, (10.9, 1.5), high, COLORS["distortion"], linestyle=DASHED)
+    _text(ax, (7.62, 0.7), r"$-$ELBO $= D + R$", size=16)
+
+
+def reparameterization() -> Figure:
+    """Draw why z is computed from outside noise: a gradient passes a computation, not a draw.
+
+    Returns:
+        the Figure: left z is drawn, right z = mu + sigma epsilon; gradients are dashed.
+
+    Source: Kingma and Welling 2014, Section 2.4.
+    """
+    figure, ax = _canvas(13, 5.9)
+    for left in (0.2, 6.7):
+        _region(ax, (left, 0.85), (left + 6.1, 5.7), GREY, 0.08)
+    _text(ax, (3.25, 5.35), "A draw stops the gradient", size=17)
+    _text(ax, (9.75, 5.35), "A computation lets it through", size=17)
+    z = _node(ax, (3.2, 2.7), "$z$", COLORS["q"], _tint(COLORS["q"], 0.3))
+    _text(ax, (3.2, 1.7), r"$z \sim \mathcal{N}(\mu, \sigma^2)$", size=17)
+    _gradient_path(ax, 0.0, z)
+    for stop in ((2.1, 2.88), (2.1, 1.83)):  # on its way to mu, on its way to sigma
+        _arrow(ax, z, stop, bend=-0.15, **GRADIENT)
+        _text(ax, stop, "×", size=36, color=COLORS["gradient"], weight="bold")
+    z = _box(ax, (9.7, 2.7), (0.95, 0.95), "$z$", COLORS["q"], tint=0.3, font=20)
+    _arrow(ax, _node(ax, (9.7, 4.45), r"$\varepsilon$", COLORS["noise"]), z)
+    _text(ax, (11.4, 4.45), r"$\varepsilon \sim \mathcal{N}(0, 1)$", size=17)
+    _text(ax, (10.55, 1.7), r"$z = \mu + \sigma\,\varepsilon$", size=17)
+    for source in _gradient_path(ax, 6.5, z):
+        _arrow(ax, z, source, bend=-0.22, **GRADIENT)
+    _text(ax, (8.55, 4.1), r"$\frac{\partial z}{\partial\mu} = 1$", size=22)
+    _text(ax, (8.75, 1.3), r"$\frac{\partial z}{\partial\sigma} = \varepsilon$", size=22)
+    key = "circle: random      box: computed      solid: forward      dashed: gradient"
+    _text(ax, (6.5, 0.4), key, size=14, color="#444444")
+    return figure
+
+
+def _gradient_path(ax: Axes, left: float, z: Patch) -> tuple[Patch, Patch]:
+    """Draw mu and sigma before z, the loss behind it, and the gradient that comes back to z."""
+    mu = _box(ax, (left + 1.1, 3.7), (0.9, 0.9), r"$\mu$", COLORS["encoder"], font=20)
+    sigma = _box(ax, (left + 1.1, 1.7), (0.9, 0.9), r"$\sigma$", COLORS["encoder"], font=20)
+    loss = _box(ax, (left + 5.25, 2.7), (1.2, 0.9), "loss", COLORS["distortion"], font=16)
+    for start, end in ((mu, z), (sigma, z), (z, loss)):
+        _arrow(ax, start, end, bend=-0.12)
+    _arrow(ax, loss, z, bend=-0.22, **GRADIENT)
+    return mu, sigma
+
+
+def controller() -> Figure:
+    """Draw the loop of per-dimension soft free bits, with its dead band.
+
+    Returns:
+        the Figure: KL_d, the controller that moves gamma_d, the weighted loss, the optimiser.
+
+    Source: Chen et al. 2017, App. C (one weight for all dimensions); here each has its own.
+    """
+    figure, ax = _canvas(13, 6.9)
+    size = (3.3, 1.5)
+    kl = _box(ax, (2.0, 5.0), size, "$\\mathrm{KL}_d$\nbatch average", COLORS["rate"], font=17)
+    step = _box(ax, (2.0, 1.7), size, "optimiser step\non $\\theta$ and $\\phi$", GREY, font=17)
+    weighted = r"loss  $D + \sum_d \gamma_d\, \mathrm{KL}_d$"
+    loss = _box(ax, (8.75, 1.7), (5.0, 1.5), weighted, COLORS["elbo"], font=20)
+    _region(ax, (4.5, 3.4), (12.8, 6.65), COLORS["gamma"], 0.1)
+    _dead_band(ax)
+    _arrow(ax, kl, (4.5, 5.0), COLORS["rate"])
+    _arrow(ax, (8.75, 3.4), loss, COLORS["gamma"])
+    _text(ax, (9.15, 2.92), r"$\gamma_d$", size=20, color=COLORS["gamma"])
+    _arrow(ax, loss, step)
+    _text(ax, (4.95, 2.0), "gradient")
+    _arrow(ax, step, kl)
+    _text(ax, (2.15, 3.35), "next batch", ha="left")
+    note = r"$\gamma_d$ never exceeds 1, so $\lambda$ is a floor for KL$_d$ and not a set point"
+    _text(ax, (5.1, 0.42), note, size=15)
+    _text(ax, (11.3, 0.42), r"$\tau$: tolerance,  $r$: rate", size=15, color="#444444")
+    return figure
+
+
+def _dead_band(ax: Axes) -> None:
+    """Draw the axis of KL_d, the band around lambda, and what gamma does in each of three zones."""
+    low, high = 7.6, 9.9
+    _text(ax, (8.75, 6.33), "controller of dimension $d$", size=16)
+    ax.fill_between([low, high], 4.72, 5.28, color=COLORS["band"], linewidth=0, zorder=2)
+    ax.plot([8.75, 8.75], [4.72, 5.28], color=INK, linewidth=1.5, zorder=2.5)
+    _arrow(ax, (4.8, 5.0), (12.55, 5.0))
+    _text(ax, (12.25, 5.35), r"$\mathrm{KL}_d$", size=16)
+    for at, name in (
+        (low, r"$(1-\tau)\lambda$"),
+        (8.75, r"$\lambda$"),
+        (high, r"$(1+\tau)\lambda$"),
+    ):
+        _text(ax, (at, 5.6), name, size=16)
+    zones = (
+        (6.05, "too little", r"$\gamma_d \leftarrow \max(\gamma_{\min}, (1-r)\,\gamma_d)$"),
+        (8.75, "dead band", r"$\gamma_d$ rests"),
+        (11.3, "enough", r"$\gamma_d \leftarrow \min(1, (1+r)\,\gamma_d)$"),
+    )
+    for at, name, rule in zones:
+        _text(ax, (at, 4.4), name, size=15)
+        _text(ax, (at, 3.85), rule, size=15, color="#A84A00")  # vermillion, darker on its own tint
+
+
+def elbo_decomposition() -> Figure:
+    """Draw log p(x) = ELBO + gap and -ELBO = D + R as two bars of one length (lengths made up).
+
+    Returns:
+        the Figure; lengths to the left of zero are nats below zero.
+    """
+    figure, ax = _canvas(12.6, 5.6)
+    elbo, evidence, zero = 1.6, 4.0, 11.8
+    _stretch(ax, (elbo, evidence), 3.35, r"gap", COLORS["gap"])
+    _stretch(ax, (evidence, zero), 3.35, r"$-\log p(x)$", "#4D4D4D")
+    _stretch(ax, (elbo, 4.9), 2.0, r"rate $R$", COLORS["rate"])
+    _stretch(ax, (4.9, zero), 2.0, r"distortion $D$", COLORS["distortion"])
+    lines = ((elbo, "ELBO", COLORS["elbo"]), (evidence, r"$\log p(x)$", BLACK), (zero, "0", GREY))
+    for at, name, color in lines:
+        low = 2.9 if name.startswith("$") else 1.15
+        ax.plot([at, at], [low, 4.3], color=color, linewidth=3, zorder=4)
+        _text(ax, (at, 4.6), name, size=18, color=color)
+    _arrow(ax, (0.6, 1.15), (12.3, 1.15))
+    _text(ax, (12.15, 0.82), "nats")
+    exact = r"$\log p(x) = \mathrm{ELBO} + \mathrm{KL}(q(z \mid x)\, \Vert\, p(z \mid x))$"
+    _text(ax, (3.9, 5.2), exact, size=17)
+    _text(ax, (10.2, 5.2), r"$\mathrm{ELBO} = -(D + R)$", size=17)
+    note = r"A better $q$ closes the gap; a better model moves $\log p(x)$ to the right."
+    _text(ax, (5.9, 0.5), note, size=15)
+    return figure
+
+
+def _stretch(ax: Axes, ends: Point, y: float, name: str, color: str) -> None:
+    ax.barh(y, ends[1] - ends[0], left=ends[0], height=0.85, color=color, zorder=3)
+    dark = color == COLORS["gap"]
+    _text(ax, (sum(ends) / 2, y), name, size=17, color=INK if dark else "white")
+
+
+# ---------------------------------------------------------------------------------------- the files
+
+FIGURES = {
+    "vae-graphical-model": graphical_model,
+    "vae-architecture": vae_architecture,
+    "reparameterization-trick": reparameterization,
+    "soft-free-bits-controller": controller,
+    "elbo-plus-gap-is-log-evidence": elbo_decomposition,
+}
+
+
+def write_all(folder: Path) -> list[Path]:
+    """Write every figure as a PNG, with the first line of its docstring as description.
+
+    Args:
+        folder: where to; made if it does not exist.
+
+    Returns:
+        the files written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for name, draw in FIGURES.items():
+        figure = draw()
+        paths.append(folder / f"{name}.png")
+        about = (draw.__doc__ or name).splitlines()[0].removeprefix("Draw ")
+        figure.savefig(paths[-1], dpi=150, metadata={"Description": about, "Software": None})
+        plt.close(figure)
+    return paths
+
+
+if __name__ == "__main__":
+    for path in write_all(Path(sys.argv[1] if len(sys.argv) > 1 else "figures")):
+        print(path)

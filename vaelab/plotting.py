@@ -53,7 +53,8 @@ COLORS = {
     "cyclical": GREEN,
     "free bits": PURPLE,
     "soft free bits": VERMILLION,
-    # gradient estimators
+    # gradients, and their estimators
+    "gradient": ORANGE,
     "score function": VERMILLION,
     "reparameterised": BLUE,
 }
@@ -81,7 +82,8 @@ def use_style() -> None:
             "xtick.labelsize": 12,
             "ytick.labelsize": 12,
             "legend.fontsize": 12,
-            "legend.frameon": False,
+            "legend.framealpha": 0.85,
+            "legend.edgecolor": "none",
             "figure.titlesize": 15,
             "mathtext.fontset": "dejavusans",
             "axes.prop_cycle": plt.cycler(color=CYCLE),
@@ -343,7 +345,7 @@ def latent_plane(
     ax = _show(_axes(ax, (6.4, 6.4)), picture, title)
     left, right, bottom, top = extent
     dx, dy = (right - left) / (n - 1) / 2, (top - bottom) / (n - 1) / 2
-    ax.images[0].set_extent((left - dx, right + dx, bottom - dy, top + dy))
+    ax.images[-1].set_extent((left - dx, right + dx, bottom - dy, top + dy))
     ax.set(aspect="auto", xlabel="$z_1$", ylabel="$z_2$")
     ax.xaxis.set_major_locator(MaxNLocator(7))
     ax.yaxis.set_major_locator(MaxNLocator(7))
@@ -402,7 +404,7 @@ def training_curves(history: Any, axes: Any = None) -> Figure:
         history: an object with `steps`, `elbo`, `distortion`, `rate` (evaluations, nats per
             image), or {label: such objects} to compare runs. For a single run `train_steps` and
             `train_loss` (what the optimiser saw, batch by batch) lie behind -ELBO. The limits
-            follow the evaluations after step 0.
+            leave out step 0.
         axes: three Axes to draw into; a new figure if None.
 
     Returns:
@@ -411,25 +413,23 @@ def training_curves(history: Any, axes: Any = None) -> Figure:
     Raises:
         ValueError: not three axes, or the lists differ in length.
     """
-    runs = dict(history) if isinstance(history, Mapping) else {"": history}
+    single = not isinstance(history, Mapping)
+    runs = {"": history} if single else dict(history)
     _refuse_empty(runs)
     if axes is not None and len(axes) != 3:
         raise ValueError(f"{len(axes)} axes were passed, expected 3: -ELBO, distortion and rate")
     data = {label: _evaluations(run) for label, run in runs.items()}
     if axes is None:
-        axes = plt.subplots(1, 3, figsize=(12, 3.8))[1]
-    single = "" in runs
+        axes = plt.subplots(1, 3, figsize=(12, 3.8), sharex=True)[1]
     for ax, (title, key, _) in zip(axes, _PANELS):
         colors = [COLORS[key]] if single else palette(runs)
         for (label, (steps, values)), color in zip(data.items(), colors):
             ax.plot(steps, values[key], "o-", color=color, label=label or "evaluation, β = 1")
         ax.set(title=title, xlabel="step", ylabel=NATS if ax is axes[0] else "")
-        ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        ax.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
         _zoom(ax, [(steps, values[key]) for steps, values in data.values()])
     if single and len(history.train_steps):
-        loss = _array(history.train_loss, "train_loss", "T", T=len(history.train_steps))
-        style: dict[str, Any] = {"color": GREY, "alpha": 0.55, "linewidth": 0.7, "zorder": 1}
-        axes[0].plot(history.train_steps, loss, label="training loss, per batch", **style)
+        _training_loss(axes[0], history)
     axes[0].legend()
     return axes[0].figure
 
@@ -443,9 +443,23 @@ def _evaluations(run: Any) -> tuple[np.ndarray, dict[str, np.ndarray]]:
 
 def _zoom(ax: Axes, lines: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:
     """Fit the y limits to what comes after step 0: an untrained model would flatten the rest."""
-    later = np.concatenate([values[(steps > 0) | (len(steps) == 1)] for steps, values in lines])
-    margin = 0.08 * (np.ptp(later) or 1.0)
-    ax.set_ylim(later.min() - margin, later.max() + margin)
+    later = [values[steps > 0] if steps.max() > 0 else values for steps, values in lines]
+    low, high = np.concatenate(later).min(), np.concatenate(later).max()
+    margin = 0.08 * (high - low or 1.0)
+    ax.set_ylim(low - margin, high + margin)
+
+
+def _training_loss(ax: Axes, run: Any) -> None:
+    """Draw the loss of every batch behind the evaluations, in view from the first of them on."""
+    steps = _array(run.train_steps, "train_steps", "T")
+    loss = _array(run.train_loss, "train_loss", "T", T=len(steps))
+    style: dict[str, Any] = {"color": GREY, "alpha": 0.55, "linewidth": 0.7, "zorder": 1}
+    ax.plot(steps, loss, **style)
+    ax.plot([], color=GREY, label="training loss, per batch")  # a line thick enough for the legend
+    after = loss[steps >= min((s for s in run.steps if s > 0), default=0)]
+    if len(after):
+        low, high = ax.get_ylim()
+        ax.set_ylim(min(low, after.min()), max(high, after.max()))
 
 
 def curves(
@@ -691,7 +705,7 @@ def active_units_curve(
         ValueError: no line, or a line whose length is not that of steps.
     """
     ax = curves(steps, counts, ax, "step", "active dimensions")
-    for line in ax.lines:
+    for line in ax.lines[-len(counts) :]:  # axes passed in may hold lines already
         line.set_marker("o")
     if latent_dim is not None:
         ax.axhline(
@@ -768,27 +782,16 @@ def bound_bar(
         raise ValueError(
             f"a gap is {gap.min():.4g} nats, expected 0 or more: it is a KL divergence"
         )
-    log_evidence = float(log_evidence)
     ax = _axes(ax, (8, 1.7 + 0.75 * len(elbo)))
     span = max(log_evidence - elbo.min(), gap.max(), 1e-3)
-    left, right = log_evidence - 1.55 * span, log_evidence + 0.3 * span
-    rows = np.arange(len(elbo))
-    name = r"gap: KL$(q\,\Vert\,$posterior$)$"
-    bound = ax.barh(rows, elbo - left, left=left, height=0.5, color=COLORS["elbo"], label="ELBO")
-    missing = ax.barh(rows, gap, left=elbo, height=0.5, color=COLORS["gap"], label=name)
+    left = log_evidence - 1.55 * span
+    name, rows = r"gap: KL$(q\,\Vert\,$posterior$)$", np.arange(len(elbo))
+    bound = ax.barh(rows, elbo - left, 0.5, left=left, color=COLORS["elbo"], label="ELBO")
+    missing = ax.barh(rows, gap, 0.5, left=elbo, color=COLORS["gap"], label=name)
     exact = rf"$\log\,p(x)$ = {_signed(log_evidence)}"
     line = ax.axvline(log_evidence, color=COLORS["evidence"], linewidth=2.5, label=exact)
     _bound_texts(ax, elbo, gap, left, span)
-    fade = np.ones((1, 64, 4))  # white, from opaque to clear: the bars have no beginning
-    fade[..., 3] = np.linspace(1, 0, 64)
-    ax.imshow(
-        fade, extent=(left, left + 0.2 * span, -0.5, len(elbo) - 0.5), aspect="auto", zorder=2
-    )
-    ax.set(xlim=(left, right), ylim=(len(elbo) - 0.5, -0.5), xlabel="nats")
-    ax.set_yticks(rows if labels else [], labels)
-    ax.tick_params(axis="y", length=0)
-    ax.spines["left"].set_visible(False)
-    ax.grid(False, axis="y")
+    _bound_frame(ax, left, span, len(elbo), labels)
     above: dict[str, Any] = {
         "loc": "lower left",
         "bbox_to_anchor": (0, 1),
@@ -797,6 +800,20 @@ def bound_bar(
     }
     ax.legend(handles=[bound, missing, line], columnspacing=1.4, handlelength=1.2, **above)
     return ax
+
+
+def _bound_frame(
+    ax: Axes, left: float, span: float, rows: int, labels: Sequence[str] | None
+) -> None:
+    """Fade the bars out to the left, where they have no beginning, and name the rows."""
+    fade = np.ones((1, 64, 4))  # white, from opaque to clear
+    fade[..., 3] = np.linspace(1, 0, 64)
+    ax.imshow(fade, extent=(left, left + 0.2 * span, -0.5, rows - 0.5), aspect="auto", zorder=2)
+    ax.set(xlim=(left, left + 1.85 * span), ylim=(rows - 0.5, -0.5), xlabel="nats")
+    ax.set_yticks([] if labels is None else range(rows), labels)
+    ax.tick_params(axis="y", length=0)
+    ax.spines["left"].set_visible(False)
+    ax.grid(False, axis="y")
 
 
 def _signed(value: float) -> str:
@@ -831,26 +848,19 @@ def gradient_variance(samples: Any, variances: Mapping[str, Any], ax: Axes | Non
         line.set_marker(marker)
     ax.set(xscale="log", yscale="log")
     if len(variances) == 2:
-        x = float(_array(samples, "samples", "S")[-1])
-        ends = sorted(float(_array(v, k, "S")[-1]) for k, v in variances.items())
-        arrow: dict[str, Any] = {
-            "arrowstyle": "<->",
-            "color": GREY,
-            "linewidth": 1.5,
-            "shrinkA": 6,
-            "shrinkB": 6,
-        }
-        ax.annotate("", (x, ends[0]), (x, ends[1]), arrowprops=arrow)
-        middle, ratio = math.sqrt(ends[0] * ends[1]), f"× {ends[1] / ends[0]:,.3g}"
-        note: dict[str, Any] = {
-            "textcoords": "offset points",
-            "ha": "right",
-            "va": "center",
-            "path_effects": _halo(),
-        }
-        ax.annotate(ratio, (x, middle), (-8, 0), **note)
+        last = [float(_array(v, k, "S")[-1]) for k, v in variances.items()]
+        _ratio(ax, float(_array(samples, "samples", "S")[-1]), min(last), max(last))
     ax.legend()
     return ax
+
+
+def _ratio(ax: Axes, x: float, low: float, high: float) -> None:
+    """Draw a double arrow from low to high at x, on a logarithmic axis, and write their ratio."""
+    arrow = {"arrowstyle": "<->", "color": GREY, "linewidth": 1.5, "shrinkA": 6, "shrinkB": 6}
+    ax.annotate("", (x, low), (x, high), arrowprops=arrow)
+    note: dict[str, Any] = {"ha": "right", "va": "center", "path_effects": _halo()}
+    at, text = (x, math.sqrt(low * high)), f"× {high / low:,.3g}"
+    ax.annotate(text, at, (-8, 0), textcoords="offset points", **note)
 
 
 def tightness(

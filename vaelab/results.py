@@ -33,6 +33,7 @@ from .objectives import ELBO, BetaELBO, FreeBits, SoftFreeBits
 from .schedules import linear, staircase
 from .training import History, evaluate, evaluation_images, fit
 
+MARKERS = ("<!-- results -->", "<!-- /results -->")
 RESULTS = Path(__file__).with_name("results.json")
 SEEDS = (0, 1, 2)
 LAM = 0.5  # nats per dimension, for every kind of free bits
@@ -235,6 +236,77 @@ def mean_and_spread(runs: list[dict[str, Any]], name: str) -> tuple[float, float
     return statistics.mean(values), statistics.stdev(values) if len(values) > 1 else 0.0
 
 
+def readme_table(results: dict[str, Any]) -> str:
+    """The results as Markdown, a table for each setting.
+
+    Args:
+        results: what :func:`load_results` returns.
+
+    Returns:
+        Markdown; every number is the mean over the seeds ± their standard deviation, in nats.
+    """
+    settings = sorted({(r["data"], r["targets"], r["decoder"]) for r in results["runs"].values()})
+    return "\n\n".join(setting_table(results, *setting) for setting in settings)
+
+
+def setting_table(results: dict[str, Any], data: str, targets: str, decoder: str) -> str:
+    """The table of one setting, as Markdown with a title.
+
+    Args:
+        results: what :func:`load_results` returns.
+        data, targets, decoder: as in :class:`Run`.
+
+    Returns:
+        Markdown. The column after the bound is its difference to vanilla, paired image by image:
+        the mean over the seeds, and the standard error over the images (mean over the seeds).
+    """
+    protocol = results["protocol"]
+    binary = targets == "binary"
+    title = (
+        f"**{'The full MNIST' if data == 'full' else 'Bundled digits'}, "
+        f"{'binarized' if binary else 'grey'}, {decoder.upper()} decoder** "
+        f"({protocol['steps'][f'{data}/{decoder}']:,} steps, seeds {protocol['seeds']})"
+    )
+    score = f"-L_{protocol['samples']}" if binary else "-L_1"
+    header = ["objective", "-ELBO", "D", "R", score, "minus vanilla (s.e.)", "active", "probe"]
+    lines = [header, [":--"] + ["--:"] * (len(header) - 1)]
+    for objective in OBJECTIVES:
+        lines.append([objective, *cells(runs_of(results, data, targets, decoder, objective))])
+    return title + "\n\n" + "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def cells(runs: list[dict[str, Any]]) -> list[str]:
+    """One row of :func:`setting_table`: the runs of all seeds of one objective, formatted."""
+    means = [mean_and_spread(runs, name) for name in ("neg_elbo", "distortion", "rate", "score")]
+    paired = [run["paired"] for run in runs if "paired" in run]
+    difference, stderr = (statistics.mean(column) for column in zip(*paired)) if paired else (0, 0)
+    active, probe = (mean_and_spread(runs, name) for name in ("active_units", "probe_accuracy"))
+    return [
+        *(f"{mean:.1f} ± {spread:.1f}" for mean, spread in means),
+        f"{difference:+.1f} ({stderr:.1f})" if paired else "",
+        f"{active[0]:.0f} ± {active[1]:.0f}",
+        f"{100 * probe[0]:.1f} ± {100 * probe[1]:.1f} %",
+    ]
+
+
+def refresh(readme: Path, results: dict[str, Any]) -> None:
+    """Put the tables between the two markers of a README.
+
+    Args:
+        readme: the file; it holds ``<!-- results -->`` and ``<!-- /results -->``.
+        results: what :func:`load_results` returns.
+
+    Raises:
+        ValueError: if a marker is missing.
+    """
+    text = readme.read_text(encoding="utf-8")
+    start, end = MARKERS
+    if start not in text or end not in text:
+        raise ValueError(f"{readme} needs the markers {start} and {end}")
+    before, after = text.split(start)[0], text.split(end)[1]
+    write(readme, f"{before}{start}\n{readme_table(results)}\n{end}{after}")
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Carry out what is missing, then write the results."""
     parser = argparse.ArgumentParser(prog="python -m vaelab.results", description=__doc__)
@@ -252,7 +324,10 @@ def main(arguments: list[str] | None = None) -> None:
         for future in tqdm(as_completed(futures), total=len(futures), unit="run"):
             future.result()
     finished = [json.loads(path.read_text()) for path in sorted(options.folder.glob("*.json"))]
-    write(RESULTS, json.dumps(collect(finished), indent=1) + "\n")
+    results = collect(finished)
+    write(RESULTS, json.dumps(results, indent=1) + "\n")
+    if Path("README.md").exists():
+        refresh(Path("README.md"), results)
 
 
 def keep(run: Run, folder: Path) -> None:

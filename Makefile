@@ -1,0 +1,72 @@
+# The commands of this collection. `make` lists them.
+#
+#   PYTHON=python3.12   the Python that makes the environment (3.10 or newer), if `python3` is too old
+#   CONSTRAINTS=        install the newest releases instead of the tested ones in constraints.txt
+#   ARGS="..."          is handed on to JupyterLab, pytest or vaelab.results
+#   LESSONS="..."       the notebooks that `make html` and `make notebooks` execute; default: all
+
+PYTHON ?= python3
+CONSTRAINTS ?= constraints.txt
+LESSONS ?= $(wildcard notebooks/*.ipynb)
+ARGS ?=
+
+VENV := .venv
+FIRST := notebooks/01_elbo_and_vanilla_vae.ipynb
+RUN := $(VENV)/bin/python
+INSTALLED := $(VENV)/.vaelab-installed
+# Jupyter wants to be told when it is root that starts it, as in a container.
+ROOT_FLAG = $(shell [ "$$(id -u)" = 0 ] && echo --allow-root)
+
+.DEFAULT_GOAL := help
+.PHONY: help lab test lint html notebooks figures results clean
+
+help: ## list the commands
+	@echo "usage: make COMMAND"
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+lab: $(INSTALLED) ## install what is missing, then open the first lesson in JupyterLab
+	@echo "==> Opening the first lesson in JupyterLab; stop it with Ctrl-C"
+	@$(RUN) -m jupyterlab --LabApp.default_url=/lab/tree/$(FIRST) $(ROOT_FLAG) $(ARGS)
+
+test: $(INSTALLED) ## run every test and every cell of every lesson
+	@echo "==> Running the tests, then every lesson from top to bottom"
+	$(RUN) -m pytest $(ARGS)
+
+lint: $(INSTALLED) ## check style, formatting and types
+	@echo "==> Checking style, formatting and types"
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+
+html: $(INSTALLED) ## execute the lessons and write them as pages that need no network: build/html
+	@echo "==> Executing the lessons and writing pages to build/html"
+	@$(RUN) tools/lessons.py html $(LESSONS)
+
+notebooks: $(INSTALLED) ## execute the lessons in place, as they are committed
+	@echo "==> Executing the lessons in place"
+	@$(RUN) tools/lessons.py run $(LESSONS)
+
+figures: $(INSTALLED) ## draw the figures of the README again
+	@echo "==> Drawing figures/"
+	$(RUN) -m vaelab.diagrams
+
+results: $(INSTALLED) ## train what the lessons only cite (long; can be stopped and resumed)
+	@echo "==> Training three seeds of every objective"
+	$(RUN) -m vaelab.results $(ARGS)
+
+clean: ## remove pages, caches and the environment
+	@echo "==> Removing $(VENV), build/ and caches"
+	rm -rf $(VENV) build dist vaelab.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	find vaelab tests tools notebooks -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
+
+# A second call installs nothing: this runs only if one of the two files is newer than the stamp.
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+	  echo "vaelab needs Python 3.10 or newer, but '$(PYTHON)' is missing or older."; \
+	  echo "Install one, or name it: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	@test -x $(RUN) || { echo "==> Making the environment $(VENV)"; $(PYTHON) -m venv $(VENV); } || { \
+	  rm -rf $(VENV); \
+	  echo "No environment: on Debian and Ubuntu, 'apt install python3-venv' adds what is missing."; exit 1; }
+	@echo "==> Installing vaelab and what it needs (the first time, this downloads PyTorch)"
+	@$(RUN) -m pip install --disable-pip-version-check $(if $(CONSTRAINTS),-c $(CONSTRAINTS)) -e '.[lab,test]'
+	@touch $@

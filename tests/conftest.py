@@ -1,0 +1,54 @@
+"""What several test files share. Whoever wants to change one of these must copy it first."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+from vaelab import VAE, Digits, History, RowGRUVAE, fit, load_mnist
+
+
+@pytest.fixture(scope="session")
+def digits() -> Digits:
+    """The bundled digits: 4,000 to train on, 1,000 to test on."""
+    return load_mnist("5k")
+
+
+@pytest.fixture(scope="session")
+def few(digits: Digits) -> Digits:
+    """203 training and 77 test images: no round number, so that no batch size divides them."""
+    return Digits(
+        digits.train[:203],
+        digits.train_labels[:203],
+        digits.test[:77],
+        digits.test_labels[:77],
+        "a few digits",
+    )
+
+
+@pytest.fixture(scope="session")
+def trained(digits: Digits) -> tuple[VAE, History]:
+    """A small VAE after 300 steps on the bundled digits: seconds, and better than chance."""
+    torch.manual_seed(0)
+    model = VAE(latent_dim=8, hidden_dim=64)
+    return model, fit(model, digits, steps=300, evaluations=3, progress=False)
+
+
+@pytest.fixture
+def vae(trained: tuple[VAE, History]) -> VAE:
+    """A copy of the small trained VAE, for a test to do with as it likes."""
+    return copy.deepcopy(trained[0])
+
+
+@pytest.fixture
+def gru() -> RowGRUVAE:
+    """A small untrained VAE with a row-by-row decoder."""
+    torch.manual_seed(1)
+    return RowGRUVAE(latent_dim=3, hidden_dim=16)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_core_is_enough() -> None:
+    torch.set_num_threads(1)

@@ -1,0 +1,487 @@
+"""Oracles: planted answers, models whose log p(x) or information is known, loops written out."""
+
+from __future__ import annotations
+
+import copy
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.distributions import Bernoulli, MultivariateNormal, Normal
+
+from vaelab import (
+    VAE,
+    Digits,
+    RowGRUVAE,
+    active_units,
+    binarize,
+    decoder_weight_norms,
+    encode_all,
+    evaluate,
+    fit,
+    iw_log_likelihood,
+    linear_probe,
+    mutual_information,
+    prune,
+)
+from vaelab.diagnostics import device_of, seeded
+
+
+class Planted(nn.Module):
+    """An encoder that says what it is told to; image i is a row of the planted means."""
+
+    def __init__(self, mu: Tensor, logvar: Tensor) -> None:
+        super().__init__()
+        self.nothing = nn.Parameter(torch.zeros(()))
+        self.mu, self.logvar = mu, logvar
+
+    def images(self) -> Tensor:
+        """(N, 1): the number of the row, as a grey level."""
+        return torch.arange(len(self.mu), dtype=torch.float64)[:, None] / len(self.mu)
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        row = (x[:, 0] * len(self.mu)).round().long()
+        return self.mu[row], self.logvar[row]
+
+
+class LinearGaussian(nn.Module):
+    """x = W z + b + noise with orthogonal columns of W: evidence and posterior are known.
+
+    ``shift`` and ``stretch`` spoil q(z|x); at 0 and 1 it is the exact posterior.
+    """
+
+    W = torch.tensor([[0.6, 0.2], [0.0, 0.5], [0.3, -0.4]], dtype=torch.float64)  # (P, D)
+    b = torch.tensor([0.5, 0.4, 0.6], dtype=torch.float64)
+    noise = 0.3
+
+    def __init__(self, shift: float = 0.0, stretch: float = 1.0) -> None:
+        super().__init__()
+        self.nothing = nn.Parameter(torch.zeros(()))
+        self.shift, self.stretch = shift, stretch
+        self.decoded: list[Tensor] = []  # every z that was asked about
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        variance = 1 / (1 + self.W.square().sum(dim=0) / self.noise**2)  # (D,)
+        mean = (x - self.b) @ self.W / self.noise**2 * variance  # (B, D)
+        return mean + self.shift, (self.stretch**2 * variance).log().expand_as(mean)
+
+    def log_likelihood(self, x: Tensor, z: Tensor) -> Tensor:
+        self.decoded.append(z)
+        return Normal(z @ self.W.T + self.b, self.noise).log_prob(x).sum(dim=-1)
+
+    def log_evidence(self, x: Tensor) -> Tensor:
+        covariance = self.W @ self.W.T + self.noise**2 * torch.eye(3, dtype=torch.float64)
+        return MultivariateNormal(self.b, covariance).log_prob(x)
+
+
+def points(n: int) -> Tensor:
+    """(n, 3) things for a LinearGaussian to explain."""
+    return torch.rand(n, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+
+def planted(n: int, dims: int, seed: int = 0) -> Planted:
+    generator = torch.Generator().manual_seed(seed)
+    mu = 2 * torch.randn(n, dims, generator=generator, dtype=torch.float64)
+    return Planted(mu, torch.randn(n, dims, generator=generator, dtype=torch.float64))
+
+
+def ten_pixels(labels: Tensor) -> Tensor:
+    """(N, 10): the pixel of the label is white."""
+    return torch.nn.functional.one_hot(labels, 10).float()
+
+
+# --- active units, weights, posteriors ----------------------------------------------------------
+
+
+def test_active_units_counts_variances_above_the_threshold():
+    wave = torch.tensor([-1.0, 1.0, -1.0, 1.0])[:, None]  # variance 4 / 3
+    variances = torch.tensor([0.0, 0.0099, 0.0101, 1.0, 50.0])
+    mu = wave * (variances * 3 / 4).sqrt() + torch.tensor([9.0, 0.0, -3.0, 0.0, 100.0])
+    assert active_units(mu) == 3
+    assert active_units(mu, threshold=0.5) == 2
+    assert active_units(mu, threshold=100.0) == 0
+    assert active_units(mu, threshold=0.0) == 4
+
+
+@pytest.mark.parametrize("shape", [(1, 3), (0, 3), (5,), (2, 3, 4)])
+def test_active_units_refuses_too_few_images_and_other_shapes(shape):
+    with pytest.raises(ValueError, match="mu must be") as refusal:
+        active_units(torch.zeros(shape))
+    assert str(shape) in str(refusal.value)
+
+
+@pytest.mark.parametrize("make", [lambda: VAE(3, 4), lambda: RowGRUVAE(3, 4)])
+def test_decoder_weight_norms_are_those_of_the_columns(make):
+    model = make()
+    with torch.no_grad():
+        model.from_latent.weight.copy_(torch.tensor([[3.0, 0, 1], [4, 0, 1], [0, 0, 1], [0, 0, 1]]))
+    norms = decoder_weight_norms(model)
+    assert norms.tolist() == [5, 0, 2]
+    assert not norms.requires_grad
+
+
+@pytest.mark.parametrize("batch_size", [1, 30, 77, 1000])
+def test_encode_all_is_encode(vae, few, batch_size):
+    mu, logvar = encode_all(vae, few.test, batch_size)
+    assert not mu.requires_grad
+    torch.testing.assert_close((mu, logvar), vae.encode(few.test), check_layout=False)
+
+
+def test_seeded_draws_are_those_of_the_seed_and_the_state_comes_back():
+    cpu = torch.device("cpu")
+    before = torch.get_rng_state()
+    with seeded(7, cpu):
+        inside = torch.rand(3)
+    assert torch.equal(torch.get_rng_state(), before)
+    with pytest.raises(ZeroDivisionError), seeded(7, cpu):
+        1 / 0  # noqa: B018
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(inside, torch.rand(3, generator=torch.Generator().manual_seed(7)))
+
+
+def test_device_of_is_where_the_parameters_are():
+    assert device_of(nn.Linear(2, 2)) == torch.device("cpu")
+    assert device_of(nn.Linear(2, 2, device="meta")) == torch.device("meta")
+
+
+# --- the importance-weighted bound --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("samples", [1, 2, 7, 50])
+@pytest.mark.parametrize("rows", [1, 10, 5000])
+def test_the_bound_is_exact_and_without_variance_if_q_is_the_posterior(samples, rows):
+    model, x = LinearGaussian(), points(12)
+    for seed in (0, 1):
+        bound = iw_log_likelihood(model, x, samples, seed=seed, rows=rows)
+        torch.testing.assert_close(bound, model.log_evidence(x), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("shift, stretch", [(0.0, 2.0), (0.2, 1.5), (-0.1, 1.2)])
+def test_the_weights_are_unbiased_whatever_q_is(shift, stretch):
+    model, x = LinearGaussian(shift, stretch), points(40)
+    ratios = torch.stack(
+        [(iw_log_likelihood(model, x, 3, seed=s) - model.log_evidence(x)).exp() for s in range(200)]
+    ).mean(dim=1)  # (200,): p(x) estimated over p(x), which is 1 on average
+    assert abs(ratios.mean() - 1) < 5 * ratios.std() / len(ratios) ** 0.5
+
+
+def test_the_bound_rises_with_k_towards_the_evidence():
+    model, x = LinearGaussian(shift=0.2, stretch=1.5), points(800)
+    bounds = [iw_log_likelihood(model, x, k) - model.log_evidence(x) for k in (1, 4, 2000)]
+    for worse, better in pairwise(bounds):
+        rise = better - worse
+        assert rise.mean() > 3 * rise.std() / len(x) ** 0.5
+    assert -0.01 < bounds[-1].mean() < 0.01
+
+
+def test_with_one_sample_it_is_the_elbo(vae, digits):
+    images = binarize(digits.test[:200], torch.Generator().manual_seed(0))
+    seeds = range(25)
+    sampled = torch.stack([iw_log_likelihood(vae, images, 1, seed=s).mean() for s in seeds])
+    elbos = torch.tensor([evaluate(vae, images, seed=100 + s).elbo for s in seeds])
+    error = ((sampled.var() + elbos.var()) / len(seeds)).sqrt()
+    assert abs(sampled.mean() - elbos.mean()) < 5 * error
+    assert error < 0.5  # else the line above would say little
+
+
+@pytest.mark.parametrize("samples, rows", [(1, 5000), (9, 5000), (9, 7), (10, 26)])
+def test_the_bound_is_the_log_of_the_mean_weight(vae, few, samples, rows, monkeypatch):
+    seen = []
+    original = vae.log_likelihood
+    monkeypatch.setattr(vae, "log_likelihood", lambda x, z: seen.append(z) or original(x, z))
+    x = few.test[:6]
+    bound = iw_log_likelihood(vae, x, samples, rows=rows)
+    z = torch.cat(seen).double()  # (k, B, D)
+    assert z.shape == (samples, 6, 8)
+    mu, logvar = (part.detach().double() for part in vae.encode(x))
+    with torch.no_grad():
+        p = Bernoulli(logits=vae.double().decode(z), validate_args=False).log_prob(x.double())
+    weights = p.sum(dim=-1) + Normal(0.0, 1.0).log_prob(z).sum(dim=-1)
+    weights = weights - Normal(mu, (0.5 * logvar).exp()).log_prob(z).sum(dim=-1)  # (k, B)
+    expected = [math.log(sum(math.exp(w - max(c)) for w in c) / samples) + max(c)
+                for c in weights.T.tolist()]  # fmt: skip
+    assert bound.tolist() == pytest.approx(expected, abs=2e-3)
+
+
+def test_its_memory_is_bounded_and_no_image_is_left_out():
+    x = points(613)
+    for samples, rows in [(4, 5000), (40, 1000), (3, 10), (5, 1)]:
+        model = LinearGaussian()
+        bound = iw_log_likelihood(model, x, samples, rows=rows)
+        sizes = [z.shape[0] * z.shape[1] for z in model.decoded]
+        assert max(sizes) <= rows
+        assert sum(sizes) == 613 * samples
+        torch.testing.assert_close(bound, model.log_evidence(x), rtol=0, atol=1e-6)
+
+
+def test_chunks_change_the_draws_but_not_their_distribution(vae, digits):
+    images = digits.test[:300]
+    big, small = (iw_log_likelihood(vae, images, 8, rows=rows) for rows in (5000, 600))
+    difference = (big - small).double()
+    assert abs(difference.mean()) < 5 * difference.std() / len(images) ** 0.5
+
+
+def test_the_bound_has_its_own_seed(vae, few):
+    before = torch.get_rng_state()
+    first = iw_log_likelihood(vae, few.test, 3, seed=1)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.rand(5)
+    assert torch.equal(first, iw_log_likelihood(vae, few.test, 3, seed=1))
+    assert not torch.equal(first, iw_log_likelihood(vae, few.test, 3, seed=2))
+
+
+def test_the_bound_works_for_the_row_by_row_decoder(gru, few):
+    images = binarize(few.test[:40], torch.Generator().manual_seed(0))
+    bound = iw_log_likelihood(gru, images, 4, rows=50)
+    assert bound.shape == (40,)
+    z = gru.reparameterize(*gru.encode(images))
+    direct = gru.log_likelihood(images, z).detach()  # the rate of an untrained model is tiny
+    torch.testing.assert_close(bound, direct, rtol=0.02, atol=0)
+
+
+@pytest.mark.parametrize("bad", [{"samples": 0}, {"samples": 2.0}, {"rows": 0}, {"rows": -1}])
+def test_impossible_sample_counts_are_refused(vae, few, bad):
+    with pytest.raises(ValueError, match="samples and rows must be positive integers"):
+        iw_log_likelihood(vae, few.test, **bad)
+
+
+# --- mutual information -------------------------------------------------------------------------
+
+
+def test_posteriors_that_are_all_alike_carry_nothing():
+    got = mutual_information(model := Planted(torch.full((50, 4), 1.3), torch.zeros(50, 4)),
+                             model.images())  # fmt: skip
+    assert abs(got.value) < 1e-9
+    assert got.ceiling == pytest.approx(math.log(50))
+
+
+def test_posteriors_that_are_far_apart_reach_the_ceiling():
+    model = Planted(100 * torch.arange(64.0)[:, None], torch.zeros(64, 1))
+    got = mutual_information(model, model.images())
+    assert got.value == pytest.approx(got.ceiling, abs=1e-9)
+    assert got.ceiling == pytest.approx(math.log(64))
+
+
+def test_two_far_clusters_carry_log_two():
+    model = Planted(100 * (torch.arange(60.0) % 2)[:, None], torch.zeros(60, 1))
+    assert mutual_information(model, model.images()).value == pytest.approx(math.log(2), abs=1e-9)
+
+
+@pytest.mark.parametrize("std", [0.3, 0.7])
+def test_a_gaussian_channel_carries_what_shannon_says(std):
+    n = 2000
+    generator = torch.Generator().manual_seed(0)
+    mu = (1 - std**2) ** 0.5 * torch.randn(n, 1, generator=generator, dtype=torch.float64)
+    model = Planted(mu, torch.full((n, 1), 2 * math.log(std), dtype=torch.float64))
+    values = torch.tensor(
+        [mutual_information(model, model.images(), seed=s).value for s in range(9)]
+    )
+    exact = 0.5 * math.log(1 / std**2)  # z is N(0, 1) and z | x is N(mu, std^2)
+    # Over images -log q(z) has variance 1/2, so the planted sample of mu decides to 1 / sqrt(2 n).
+    error = (values.var() / 9 + 1 / (2 * n)).sqrt().item()
+    assert abs(values.mean().item() - exact) < 5 * error
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_estimate_is_a_double_loop_over_images(seed):
+    model = planted(23, 3, seed)
+    got = mutual_information(model, model.images(), seed=seed)
+    with seeded(seed, torch.device("cpu")):
+        z = model.mu + (0.5 * model.logvar).exp() * torch.randn_like(model.mu)
+    total = 0.0
+    for i in range(23):
+        densities = [
+            Normal(model.mu[j], (0.5 * model.logvar[j]).exp()).log_prob(z[i]).sum().exp().item()
+            for j in range(23)
+        ]
+        total += math.log(densities[i]) - math.log(sum(densities) / 23)
+    assert got.value == pytest.approx(total / 23, abs=1e-9)
+
+
+def test_blocks_do_not_matter():
+    model = planted(101, 5)
+    values = [mutual_information(model, model.images(), block=b).value for b in (1, 7, 100, 1000)]
+    assert values == pytest.approx([values[0]] * 4, abs=1e-10)
+
+
+def test_the_table_stays_accurate_for_narrow_posteriors_far_from_zero():
+    n = 40
+    mu = 1000 + 1e-3 * torch.arange(n, dtype=torch.float64)[:, None]
+    model = Planted(mu, torch.full((n, 1), 2 * math.log(1e-3), dtype=torch.float64))
+    near = Planted(mu - 1000, model.logvar)  # the same, moved to zero
+    expected = mutual_information(near, near.images()).value
+    assert mutual_information(model, model.images()).value == pytest.approx(expected, abs=1e-3)
+
+
+def test_information_never_exceeds_the_rate_by_hoffman_and_johnson(vae, digits):
+    """E KL(q(z|x) || p(z)) = I + KL(q(z) || p(z)), and the last term is not negative."""
+    rate = evaluate(vae, digits.test).rate
+    values = [mutual_information(vae, digits.test, seed=s).value for s in range(4)]
+    assert min(values) > 0
+    assert max(values) < min(rate, math.log(1000))
+    spread = planted(400, 1)
+    kl = 0.5 * (spread.mu.square() + spread.logvar.exp() - 1 - spread.logvar)
+    values = torch.tensor(
+        [mutual_information(spread, spread.images(), seed=s).value for s in range(9)]
+    )
+    assert values.mean() - 5 * values.std() / 3 < kl.sum(dim=1).mean()
+
+
+def test_the_estimate_has_its_own_seed(vae, few):
+    before = torch.get_rng_state()
+    first = mutual_information(vae, few.test)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert first == mutual_information(vae, few.test)
+    assert first != mutual_information(vae, few.test, seed=1)
+
+
+# --- the linear probe ---------------------------------------------------------------------------
+
+
+class TenPixels(Planted):
+    """mu is the image itself times ``scale``, so what the probe can know is what is drawn."""
+
+    def __init__(self, scale: float = 1.0) -> None:
+        super().__init__(torch.zeros(1, 10), torch.zeros(1, 10))
+        self.scale = scale
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.scale * x, torch.zeros_like(x)
+
+
+def labelled(train_labels: Tensor, test_labels: Tensor, noise: float = 0.0) -> Digits:
+    generator = torch.Generator().manual_seed(0)
+    parts = []
+    for labels in (train_labels, test_labels):
+        drawn = ten_pixels(labels)
+        drawn = drawn + noise * torch.rand(drawn.shape, generator=generator)
+        parts.append(drawn / (1 + noise))
+    return Digits(parts[0], train_labels, parts[1], test_labels, "labels")
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-3, 1e3])
+def test_the_probe_reads_what_is_linearly_there(scale):
+    digits = labelled(torch.arange(200) % 10, torch.arange(70) % 10, noise=0.5)
+    assert linear_probe(TenPixels(scale), digits) == 1.0
+
+
+def test_the_probe_scores_the_test_digits_and_not_the_training_ones():
+    wrong = (torch.arange(60) + torch.arange(60).ge(45)) % 10  # the last quarter is labelled wrong
+    digits = labelled(torch.arange(200) % 10, torch.arange(60) % 10)._replace(test_labels=wrong)
+    assert linear_probe(TenPixels(), digits) == pytest.approx(0.75)
+
+
+def test_the_probe_finds_nothing_where_nothing_is():
+    digits = labelled(torch.arange(400) % 10, torch.arange(300) % 10)
+    blind = digits._replace(train=torch.zeros(400, 10), test=torch.zeros(300, 10))
+    assert linear_probe(TenPixels(), blind) == pytest.approx(0.1)  # always the same answer
+    generator = torch.Generator().manual_seed(0)
+    shuffled = digits._replace(
+        train=torch.rand(400, 10, generator=generator),
+        test=torch.rand(300, 10, generator=generator),
+    )
+    assert abs(linear_probe(TenPixels(), shuffled) - 0.1) < 5 * (0.1 * 0.9 / 300) ** 0.5
+
+
+def test_the_probe_learns_more_from_a_trained_encoder_than_by_chance(vae, few):
+    before = torch.get_rng_state()
+    torch.rand(1)
+    first = linear_probe(vae, few)
+    assert first == linear_probe(vae, few)
+    assert first > 0.1 + 5 * (0.1 * 0.9 / 77) ** 0.5
+    torch.set_rng_state(before)
+
+
+# --- pruning ------------------------------------------------------------------------------------
+
+
+def deaf(make, dead: list[int]) -> nn.Module:
+    """A model whose decoder does not listen to some dimensions."""
+    torch.manual_seed(0)
+    model = make()
+    with torch.no_grad():
+        model.from_latent.weight[:, dead] = 0
+    return model
+
+
+both = pytest.mark.parametrize("make", [lambda: VAE(5, 16), lambda: RowGRUVAE(5, 16)])
+
+
+@both
+def test_pruning_what_the_decoder_ignores_changes_no_likelihood(make, few):
+    model, x = deaf(make, [0, 3]), few.test[:9].round()
+    smaller = prune(model, [1, 2, 4])
+    assert smaller.latent_dim == 3
+    z = torch.randn(2, 9, 5)
+    torch.testing.assert_close(
+        smaller.log_likelihood(x, z[..., [1, 2, 4]]), model.log_likelihood(x, z)
+    )
+
+
+@both
+def test_pruning_is_decoding_with_zeros_in_place_of_the_rest(make, few):
+    model, x, keep = make(), few.test[:9].round(), [4, 1]
+    smaller, z = prune(model, keep), torch.zeros(9, 5)
+    z[:, keep] = torch.randn(9, 2)
+    torch.testing.assert_close(smaller.log_likelihood(x, z[:, keep]), model.log_likelihood(x, z))
+
+
+@both
+def test_the_posterior_of_what_is_kept_is_untouched_and_in_the_given_order(make, few):
+    model = make()
+    for got, whole in zip(prune(model, [4, 1]).encode(few.test), model.encode(few.test)):
+        torch.testing.assert_close(got, whole[:, [4, 1]])
+
+
+@both
+def test_the_model_that_is_pruned_is_not_changed(make):
+    model = make()
+    twin = copy.deepcopy(model)
+    smaller = prune(model, [0, 1])
+    with torch.no_grad():
+        for part in smaller.parameters():
+            part.zero_()
+    assert model.latent_dim == 5
+    for part, before in zip(model.parameters(), twin.parameters()):
+        assert torch.equal(part, before)
+
+
+@both
+def test_a_mask_means_its_indices(make):
+    model, mask = make(), torch.tensor([True, False, False, True, True])
+    for keep in (mask, mask.tolist(), torch.tensor([0, 3, 4])):
+        pruned = prune(model, keep)
+        for part, expected in zip(pruned.parameters(), prune(model, [0, 3, 4]).parameters()):
+            assert torch.equal(part, expected)
+
+
+@both
+def test_a_pruned_model_can_do_everything(make, few):
+    smaller = prune(make(), [0, 2])
+    assert smaller.sample(3).shape == (3, 784)
+    assert decoder_weight_norms(smaller).shape == (2,)
+    fit(smaller, few, steps=2, batch_size=32, evaluations=1, binarize=True, progress=False)
+    assert evaluate(smaller, few.test.round()).kl_per_dim.shape == (2,)
+    assert smaller.to_mu.out_features == smaller.to_logvar.out_features == 2
+    assert smaller.from_latent.in_features == 2
+
+
+@pytest.mark.parametrize(
+    "keep", [[], [5], [-1], [1, 1], [[0, 1]], torch.zeros(5, dtype=torch.bool)]
+)
+def test_impossible_selections_are_refused(keep):
+    with pytest.raises(ValueError, match=r"distinct indices within 0 \.\. 4"):
+        prune(VAE(5, 8), keep)
+
+
+@pytest.mark.xfail(strict=True, reason="IndexError from torch")
+def test_fractions_are_no_indices():
+    with pytest.raises(ValueError, match=r"distinct indices within 0 \.\. 4"):
+        prune(VAE(5, 8), [0.5, 2.0])
+
+
+def test_a_mask_of_another_length_is_refused():
+    with pytest.raises(ValueError, match=r"a mask must be \(5,\), got \(4,\)"):
+        prune(VAE(5, 8), [True, False, True, True])

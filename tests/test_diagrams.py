@@ -1,0 +1,138 @@
+"""The drawn figures say what they should, in letters that can be read, inside the paper."""
+
+import math
+import subprocess
+import sys
+
+import matplotlib.pyplot as plt
+import pytest
+from matplotlib.patches import FancyArrowPatch
+from PIL import Image
+
+from vaelab import diagrams
+
+NAMES = list(diagrams.FIGURES)
+
+
+@pytest.fixture(autouse=True)
+def no_screen():
+    plt.switch_backend("Agg")
+    yield
+    plt.close("all")
+
+
+def drawn(name):
+    figure = diagrams.FIGURES[name]()
+    figure.canvas.draw()
+    return figure
+
+
+def words(figure):
+    return [text.get_text() for text in figure.axes[0].texts if text.get_text()]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_letters_are_large_enough_and_stay_on_the_paper(name):
+    figure = drawn(name)
+    paper = figure.bbox
+    for text in figure.axes[0].texts:
+        box = text.get_window_extent()
+        assert text.get_size() >= 12, text
+        assert paper.x0 <= box.x0 and box.x1 <= paper.x1, text
+        assert paper.y0 <= box.y0 and box.y1 <= paper.y1, text
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_two_texts_overlap(name):
+    texts = [text for text in drawn(name).axes[0].texts if text.get_text() not in ("", "×")]
+    boxes = [text.get_window_extent() for text in texts]
+    clashes = [
+        (a.get_text(), b.get_text())
+        for i, (a, p) in enumerate(zip(texts, boxes))
+        for b, q in zip(texts[i + 1 :], boxes[i + 1 :])
+        if p.overlaps(q)
+    ]
+    assert clashes == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_opens_one_figure_only(name):
+    figure = drawn(name)
+    assert plt.get_fignums() == [figure.number]
+
+
+def arrows(figure):
+    """The arrows, as (tail, head, dashed), the ends in inches."""
+    found = [p for p in figure.axes[0].patches if isinstance(p, FancyArrowPatch)]
+    return [(*p._posA_posB, p.get_linestyle() not in ("-", "solid")) for p in found]
+
+
+def test_graphical_model_points_from_z_to_x_and_its_prior_has_no_parameters():
+    figure = drawn("vae-graphical-model")
+    z, x, theta, phi = (5.1, 3.75), (5.1, 1.45), (7.5, 1.45), (2.7, 3.75)
+    edges = {
+        (tuple(round(float(c), 2) for c in a), tuple(round(float(c), 2) for c in b), dashed)
+        for a, b, dashed in arrows(figure)
+    }
+    assert edges == {(z, x, False), (theta, x, False), (phi, z, True), (x, z, True)}
+    assert "$N$" in words(figure)
+
+
+def test_architecture_writes_the_sizes_passed():
+    figure = diagrams.vae_architecture(latent_dim=3, hidden_dim=17, data_dim=64)
+    numbers = sorted(int(word) for word in words(figure) if word.isdigit())
+    assert numbers == [3, 3, 17, 17, 64, 64]
+
+
+def test_reparameterization_lets_one_more_gradient_through_on_the_right():
+    figure = drawn("reparameterization-trick")
+    assert words(figure).count("×") == 2
+    sources = {(1.1, 3.7), (1.1, 1.7), (7.6, 3.7), (7.6, 1.7)}  # mu and sigma, left and right
+    heads = {
+        tuple(round(float(c), 2) for c in head) for _, head, dashed in arrows(figure) if dashed
+    }
+    assert heads & sources == {(7.6, 3.7), (7.6, 1.7)}
+
+
+def test_controller_is_a_closed_loop():
+    boxes = {"kl": (2.0, 5.0), "step": (2.0, 1.7), "loss": (8.75, 1.7)}
+
+    def place(point):
+        near = [name for name, at in boxes.items() if math.dist(at, point) < 0.05]
+        return near[0] if near else "controller"
+
+    edges = [
+        (place(tail), place(head)) for tail, head, _ in arrows(drawn("soft-free-bits-controller"))
+    ]
+    wanted = {("kl", "controller"), ("controller", "loss"), ("loss", "step"), ("step", "kl")}
+    assert set(edges) - {("controller", "controller")} == wanted  # the axis of KL_d is an arrow too
+
+
+def test_elbo_decomposition_adds_up_to_two_bars_of_one_length():
+    ax = drawn("elbo-plus-gap-is-log-evidence").axes[0]
+    bars = [p for p in ax.patches if not isinstance(p, FancyArrowPatch)]
+    rows = {}
+    for bar in bars:
+        rows.setdefault(round(bar.get_y(), 3), []).append(
+            (bar.get_x(), bar.get_x() + bar.get_width())
+        )
+    (gap, evidence), (rate, distortion) = rows.values()
+    assert gap[1] == pytest.approx(evidence[0]) and rate[1] == pytest.approx(distortion[0])
+    assert (gap[0], evidence[1]) == pytest.approx((rate[0], distortion[1]))
+
+
+def test_write_all_leaves_png_files_with_a_description_and_no_figure(tmp_path):
+    paths = diagrams.write_all(tmp_path / "new" / "folder")
+    assert [path.stem for path in paths] == NAMES
+    for path in paths:
+        with Image.open(path) as image:
+            assert image.format == "PNG" and min(image.size) >= 700
+            assert len(image.info["Description"]) > 20
+    assert plt.get_fignums() == []
+
+
+def test_command_line_writes_into_the_folder_named(tmp_path):
+    command = [sys.executable, "-m", "vaelab.diagrams", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert sorted(path.stem for path in tmp_path.glob("*.png")) == sorted(NAMES)
+    assert len(done.stdout.splitlines()) == len(NAMES)

@@ -1,0 +1,193 @@
+"""The lists of what is installed agree with each other, with the imports and with the Makefile."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
+from itertools import chain
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+import vaelab
+from notebook_tools import ROOT
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+CONDA_NAMES = {"pytorch": "torch", "matplotlib-base": "matplotlib"}
+NOT_FROM_CONDA = {"playwright", "tomli"}  # tomli comes with pytest where Python is 3.10
+COMES_WITH = {  # imports that another requirement brings along, for certain
+    "IPython": "ipywidgets",
+    "PIL": "matplotlib",
+    "bs4": "nbconvert",
+    "nbformat": "nbconvert",
+    "packaging": "pytest",
+}
+OWN = {
+    "vaelab",
+    *(path.stem for folder in ("tests", "tools") for path in (ROOT / folder).rglob("*.py")),
+}
+
+
+def requirements(*lines: str) -> dict[str, Requirement]:
+    """Canonical name -> requirement."""
+    parsed = [Requirement(line) for line in lines]
+    return {canonicalize_name(requirement.name): requirement for requirement in parsed}
+
+
+RUNTIME = requirements(*PROJECT["dependencies"])
+EXTRAS = requirements(*chain(*PROJECT["optional-dependencies"].values()))
+
+
+def pins() -> dict[str, Requirement]:
+    """The lines of constraints.txt."""
+    lines = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
+    return requirements(*(line for line in lines if line and not line.startswith("#")))
+
+
+def conda() -> dict[str, Requirement]:
+    """The packages of environment.yml under PyPI's names, apart from Python and pip."""
+    text = (ROOT / "environment.yml").read_text("utf-8").split("dependencies:")[1]
+    found = requirements(*re.findall(r"^ +- (\S+)$", text, flags=re.MULTILINE))
+    renamed = {CONDA_NAMES.get(name, name): requirement for name, requirement in found.items()}
+    return {name: need for name, need in renamed.items() if name not in {"python", "pip"}}
+
+
+def test_conda_and_pip_agree() -> None:
+    pip = {n: str(r.specifier) for n, r in {**RUNTIME, **EXTRAS}.items() if n not in NOT_FROM_CONDA}
+    assert {name: str(requirement.specifier) for name, requirement in conda().items()} == pip
+
+
+def test_python_versions_agree() -> None:
+    environment = (ROOT / "environment.yml").read_text("utf-8")
+    assert f"- python{PROJECT['requires-python']}\n" in environment
+
+
+def test_every_direct_dependency_is_pinned_within_its_bounds() -> None:
+    for name, need in {**RUNTIME, **EXTRAS}.items():
+        if name != "tomli":  # only for Python 3.10, which the pins were not tested with
+            (pin,) = pins()[name].specifier
+            assert pin.operator == "==" and need.specifier.contains(pin.version), name
+
+
+def test_the_pins_name_no_place_on_one_machine() -> None:
+    for name, pin in pins().items():
+        assert pin.url is None and re.fullmatch(r"==[0-9.]+", str(pin.specifier)), name
+
+
+def test_versions_agree() -> None:
+    citation = re.findall(r"^version: (\S+)$", (ROOT / "CITATION.cff").read_text("utf-8"), re.M)
+    changes = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.M)
+    assert [vaelab.__version__, *citation, changes[0]] == 3 * [PROJECT["version"]]
+
+
+def imported_by(folder: str) -> set[str]:
+    """The requirement that each import of somebody else's package in a folder comes from."""
+    names = set()
+    for path in (ROOT / folder).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                names.add(node.module.split(".")[0])
+    names -= {*sys.stdlib_module_names, *OWN}
+    return {canonicalize_name(COMES_WITH.get(name, name)) for name in names}
+
+
+def test_the_package_imports_only_what_it_requires() -> None:
+    assert imported_by("vaelab") <= RUNTIME.keys()
+
+
+def test_tests_and_tools_import_only_what_the_extras_bring() -> None:
+    allowed = {*RUNTIME, *EXTRAS}
+    assert imported_by("tests") <= allowed
+    assert imported_by("tools") <= allowed
+
+
+# --- make, as a dry run in a copy ---------------------------------------------------------------
+
+needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="no make on this machine")
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """A folder with only what the Makefile reads, as after a first install."""
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    stamp = tmp_path / ".venv" / ".vaelab-installed"
+    stamp.parent.mkdir()
+    stamp.touch()
+    return tmp_path
+
+
+def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run make as from a shell, whatever make runs this test."""
+    inherited = ("MAKE", "MFLAGS", "PYTHON", "CONSTRAINTS", "LESSONS", "ARGS")
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(inherited)}
+    command = ["make", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=clean)
+
+
+def make_older(path: Path) -> None:
+    """Set a file's time back by an hour."""
+    time = path.stat().st_mtime - 3600
+    os.utime(path, (time, time))
+
+
+@needs_make
+@pytest.mark.parametrize("command", ["lab", "test", "lint", "html", "notebooks"])
+def test_a_second_make_installs_nothing(copy: Path, command: str) -> None:
+    assert "pip install" not in make(copy, "-n", command).stdout
+
+
+@needs_make
+@pytest.mark.parametrize("command", ["lab", "test", "lint", "html", "notebooks"])
+def test_make_installs_the_pinned_versions(copy: Path, command: str) -> None:
+    make_older(copy / ".venv" / ".vaelab-installed")
+    dry = make(copy, "-n", command).stdout
+    assert re.search(r"pip install .*-c constraints\.txt .*-e '\.\[lab,test\]'", dry)
+
+
+@needs_make
+def test_make_installs_the_newest_versions_on_request(copy: Path) -> None:
+    make_older(copy / ".venv" / ".vaelab-installed")
+    dry = make(copy, "-n", "test", "CONSTRAINTS=").stdout
+    assert re.search(r"pip install .*-e '\.\[lab,test\]'", dry)
+    assert "-c constraints.txt" not in dry
+
+
+@needs_make
+def test_make_hands_arguments_on(copy: Path) -> None:
+    assert re.search(
+        r"-m jupyterlab .*--port 8899", make(copy, "-n", "lab", "ARGS=--port 8899").stdout
+    )
+    assert re.search(r"-m pytest -k losses", make(copy, "-n", "test", "ARGS=-k losses").stdout)
+
+
+@needs_make
+def test_make_says_which_python_it_needs(copy: Path) -> None:
+    make_older(copy / ".venv" / ".vaelab-installed")
+    old = copy / "old-python"
+    old.write_text("#!/bin/sh\nexit 1\n")
+    old.chmod(0o755)
+    for python in ("./old-python", "no-such-python"):
+        run = make(copy, "lab", f"PYTHON={python}")
+        assert run.returncode != 0
+        assert f"Python 3.10 or newer, but '{python}' is missing or older" in run.stdout
+
+
+@needs_make
+def test_make_help_lists_every_command(copy: Path) -> None:
+    phony = re.findall(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text("utf-8"), re.M)[0].split()
+    listed = re.findall(r"^  make (\w+) +\S", make(copy).stdout, re.M)
+    assert sorted(listed) == sorted(phony)

@@ -1,0 +1,234 @@
+"""The numbered equations of lesson 3, each against an independent calculation."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+from torch.distributions import Normal, kl_divergence
+
+from vaelab import VAE, FreeBits, SoftFreeBits, bernoulli_nll, gaussian_kl, mutual_information
+from vaelab.widgets import resting_kl
+
+LAM = 0.5
+
+
+def normal_draws(n: int) -> Tensor:
+    """(n, 1) quantiles of N(0, 1), evenly spaced in probability: an average without noise."""
+    return Normal(0.0, 1.0).icdf((torch.arange(n, dtype=torch.float64)[:, None] + 0.5) / n)
+
+
+def scattered_kl(seed: int = 0) -> Tensor:
+    """(64, 5) nats: dead, weak and strong dimensions that differ from image to image."""
+    scale = torch.tensor([0.01, 0.3, 0.5, 1.0, 3.0])
+    return torch.rand(64, 5, generator=torch.Generator().manual_seed(seed)) * scale
+
+
+def average_first(kl: Tensor, lam: float) -> Tensor:
+    return torch.stack([max(torch.tensor(lam), column.mean()) for column in kl.T]).sum()
+
+
+def per_sample(kl: Tensor, lam: float) -> Tensor:
+    return torch.maximum(kl, torch.tensor(lam)).sum() / len(kl)
+
+
+def whole_sample(kl: Tensor, lam: float) -> Tensor:
+    rows = [max(torch.tensor(lam * kl.shape[1]), row.sum()) for row in kl]
+    return torch.stack(rows).sum() / len(kl)
+
+
+# --- 3.1 Two problems that share a name ---------------------------------------------------------
+
+
+@pytest.mark.equation("3.1")
+def test_the_negative_elbo_is_distortion_plus_the_kl_of_every_dimension() -> None:
+    torch.manual_seed(0)
+    model, x = VAE(latent_dim=4, hidden_dim=16), torch.rand(20, 784).round()
+    out = model(x)
+    q, p = Normal(out.mu, torch.exp(0.5 * out.logvar)), Normal(0.0, 1.0)
+    log_p = torch.distributions.Bernoulli(logits=out.logits).log_prob(x).sum(dim=1)
+    expected = -(log_p - kl_divergence(q, p).sum(dim=1)).mean()
+    per_dim = gaussian_kl(out.mu, out.logvar).mean(dim=0)  # (4,)
+    assert torch.isclose(bernoulli_nll(out.logits, x).mean() + per_dim.sum(), expected)
+
+
+@pytest.mark.equation("3.2")
+def test_the_rate_is_information_plus_the_distance_of_the_aggregate_from_the_prior() -> None:
+    # x ~ N(0, 1) and q(z|x) = N(a x, s^2): everything Gaussian, everything known.
+    a, s = 1.3, 0.4
+    information = 0.5 * math.log(1 + a**2 / s**2)
+    aggregate = kl_divergence(Normal(0.0, math.hypot(a, s)), Normal(0.0, 1.0))
+    mu = a * normal_draws(200_000)
+    rate = gaussian_kl(mu, torch.full_like(mu, 2 * math.log(s))).mean()
+    assert rate.item() == pytest.approx(information + aggregate.item(), abs=1e-3)
+
+
+class Planted(torch.nn.Module):
+    """An encoder of uniform pixels whose code carries -log std nats in each dimension."""
+
+    def __init__(self, std: float) -> None:
+        super().__init__()
+        self.std = torch.nn.Parameter(torch.tensor(std))
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        mu = (1 - self.std**2).sqrt() * torch.special.ndtri(x)
+        return mu, 2 * self.std.log().expand_as(mu)
+
+
+@pytest.mark.equation("3.3")
+@pytest.mark.parametrize(("std", "dims"), [(0.8, 2), (0.3, 2), (0.05, 10)])
+def test_the_information_estimate_finds_what_is_planted_up_to_its_ceiling(
+    std: float, dims: int
+) -> None:
+    pixels = torch.rand(1000, dims, generator=torch.Generator().manual_seed(1))
+    pixels = pixels.clamp(1e-6, 1 - 1e-6)
+    value, ceiling = mutual_information(Planted(std), pixels)
+    planted = -dims * math.log(std)
+    assert ceiling == pytest.approx(math.log(1000)) and value <= ceiling + 1e-9
+    assert value == pytest.approx(min(planted, ceiling), abs=0.1)
+
+
+@pytest.mark.equation("3.4")
+@pytest.mark.parametrize("v", [0.01, 0.3, 0.9])
+def test_the_nats_behind_a_variance_of_the_means(v: float) -> None:
+    # If the aggregate is the prior, the rate of the dimension is its information (Equation 3.2).
+    mu = math.sqrt(v) * normal_draws(100_000)
+    rate = gaussian_kl(mu, torch.full_like(mu, math.log(1 - v))).mean()
+    assert rate.item() == pytest.approx(-0.5 * math.log(1 - v), abs=1e-3)
+
+
+# --- 3.2 Free bits ------------------------------------------------------------------------------
+
+
+@pytest.mark.equation("3.5")
+def test_free_bits_average_first() -> None:
+    kl, nll = scattered_kl(), torch.rand(64)
+    loss = FreeBits(LAM)(nll, kl, 0.0)
+    assert torch.isclose(loss, nll.mean() + average_first(kl, LAM))
+    assert not torch.isclose(loss, nll.mean() + per_sample(kl, LAM), atol=1e-2)
+    assert not torch.isclose(loss, nll.mean() + whole_sample(kl, LAM), atol=1e-2)
+
+
+@pytest.mark.equation("3.6")
+@pytest.mark.parametrize("variant", [average_first, per_sample, whole_sample])
+def test_where_the_gradient_vanishes(variant) -> None:
+    kl = scattered_kl().requires_grad_()
+    variant(kl, LAM).backward()
+    paid = {
+        average_first: kl.mean(dim=0, keepdim=True) > LAM,
+        per_sample: kl > LAM,
+        whole_sample: kl.sum(dim=1, keepdim=True) > LAM * 5,
+    }[variant]
+    assert torch.allclose(kl.grad, paid.expand(64, 5) / 64)
+    assert 0 < paid.float().mean() < 1
+
+
+@pytest.mark.equation("3.7")
+@pytest.mark.parametrize("seed", range(5))
+def test_the_per_sample_variant_is_the_largest(seed: int) -> None:
+    kl = scattered_kl(seed)
+    largest = per_sample(kl, LAM)
+    assert average_first(kl, LAM) < largest and whole_sample(kl, LAM) < largest
+
+
+# --- 3.3 Soft free bits -------------------------------------------------------------------------
+
+
+@pytest.mark.equation("3.8")
+@pytest.mark.parametrize(
+    ("total", "expected"), [(1.0, 0.45), (22.4, 0.45), (25.0, 0.5), (27.6, 0.55), (40.0, 0.55)]
+)
+def test_one_weight_follows_the_rate(total: float, expected: float) -> None:
+    objective = SoftFreeBits(25.0, tolerance=0.1, rate=0.1, per_dimension=False, init=0.5)
+    kl, nll = torch.full((8, 50), total / 50, dtype=torch.float64), torch.full((8,), 80.0)
+    loss = objective(nll, kl, 0.0)
+    assert objective.gamma.item() == pytest.approx(expected)
+    assert loss.item() == pytest.approx(80 + expected * total)
+
+
+@pytest.mark.equation("3.8")
+def test_one_weight_never_exceeds_one() -> None:
+    objective = SoftFreeBits(25.0, per_dimension=False, init=0.95)
+    objective.update(torch.full((8, 50), 1.0))
+    assert objective.gamma.item() == 1.0
+
+
+@pytest.mark.equation("3.9")
+def test_each_dimension_has_its_weight() -> None:
+    objective = SoftFreeBits(LAM, tolerance=0.1, rate=0.1, init=0.5)
+    kl, nll = torch.tensor([[0.2, 0.5, 3.0], [0.4, 0.5, 1.0]]), torch.tensor([70.0, 90.0])
+    loss = objective(nll, kl, 0.0)
+    assert torch.allclose(objective.gamma, torch.tensor([0.45, 0.5, 0.55]))
+    assert loss.item() == pytest.approx(80 + 0.45 * 0.3 + 0.5 * 0.5 + 0.55 * 2.0)
+
+
+def distortion(kl: Tensor, strength: Tensor) -> Tensor:
+    """Half of what is left of Gaussian signals of variance exp(2 strength)."""
+    return 0.5 * torch.exp(2 * (strength - kl))
+
+
+def best_split(strength: Tensor) -> Tensor:
+    """Minimize D + sum KL subject to KL >= LAM on a fine grid, one dimension at a time."""
+    grid = torch.linspace(0, 5, 500_001, dtype=torch.float64)[:, None]  # (G, 1)
+    cost = distortion(grid, strength) + grid  # (G, D)
+    return grid[cost.masked_fill(grid < LAM, math.inf).argmin(dim=0), 0]  # (D,)
+
+
+STRENGTH = torch.tensor([-1.0, 0.2, 1.5], dtype=torch.float64)
+
+
+def steered(strength: Tensor, tolerance: float, steps: int = 4000) -> tuple[Tensor, Tensor]:
+    """KL and gamma to which the module's controller brings dimensions that answer at once."""
+    objective = SoftFreeBits(LAM, tolerance=tolerance, rate=0.2 * tolerance)
+    gamma = torch.ones_like(strength)
+    for _ in range(steps):
+        kl = (strength - 0.5 * gamma.log()).clamp(min=0)
+        gamma = objective.update(kl[None])
+    return kl, gamma
+
+
+@pytest.mark.equation("3.10", "3.12")
+def test_the_controller_finds_the_constrained_optimum() -> None:
+    kl, gamma = steered(STRENGTH, tolerance=0.01)
+    assert torch.allclose(kl, best_split(STRENGTH), atol=0.01 * LAM + 1e-4)
+    assert torch.allclose((1 - gamma) * (kl - LAM), torch.zeros(3).double(), atol=0.01 * LAM)
+    assert (gamma <= 1).all() and gamma[2] == 1 and (gamma[:2] < 1).all()
+
+
+@pytest.mark.equation("3.11")
+def test_the_lagrangian_is_the_weighted_loss_up_to_a_constant() -> None:
+    nu, nll, one = torch.tensor([0.9, 0.3, 0.0]), torch.rand(4), torch.rand(4, 3)
+    objective = SoftFreeBits(LAM, tolerance=0.99, init=0.5)  # a dead band so wide that gamma rests
+    objective.gamma = 1 - nu
+
+    def lagrangian(kl: Tensor) -> Tensor:
+        per_dim = kl.mean(dim=0)
+        return nll.mean() + per_dim.sum() + (nu * (LAM - per_dim)).sum()
+
+    other = one * 0.9 + 0.01
+    differences = [lagrangian(kl) - objective(nll, kl, 0.0) for kl in (one, other)]
+    assert torch.equal(objective.gamma, 1 - nu)
+    assert torch.isclose(*differences) and torch.isclose(differences[0], LAM * nu.sum())
+
+
+@pytest.mark.equation("3.13")
+@pytest.mark.parametrize("strength", [-1.0, 0.2, 1.5])
+@pytest.mark.parametrize("gamma", [0.05, 0.5, 1.0])
+def test_what_a_gaussian_dimension_spends(strength: float, gamma: float) -> None:
+    grid = torch.linspace(0, 5, 500_001, dtype=torch.float64)
+    cost = distortion(grid, torch.tensor(strength, dtype=torch.float64)) + gamma * grid
+    expected = max(0.0, strength - 0.5 * math.log(gamma))
+    assert grid[cost.argmin()].item() == pytest.approx(expected, abs=2e-5)
+    assert resting_kl(strength, gamma) == pytest.approx(expected)
+
+
+@pytest.mark.equation("3.14")
+@pytest.mark.parametrize("strength", [-1.0, 0.2])
+def test_a_weight_is_the_price_of_a_nat(strength: float) -> None:
+    a, step = torch.tensor(strength, dtype=torch.float64), 1e-4
+    floors = torch.tensor([LAM - step, LAM + step], dtype=torch.float64)
+    bound = distortion(floors, a) + floors  # the constraint is active: KL is the floor
+    gamma = math.exp(2 * (strength - LAM))  # Equation 3.13 at KL = LAM
+    assert (bound.diff() / (2 * step)).item() == pytest.approx(1 - gamma, abs=1e-6)

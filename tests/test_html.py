@@ -1,0 +1,172 @@
+"""`make html` and `make notebooks`, tried on a small made-up lesson."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from bs4 import BeautifulSoup
+
+import lessons
+from notebook_tools import ROOT, code, lesson, read, text
+from test_notebooks import RULES
+
+# What makes a browser fetch something: attributes, and addresses in styles and scripts.
+FETCHING = ["script[src]", "img[src]", "iframe[src]", "link[href]", "source[src]", "object[data]"]
+IN_TEXT = re.compile(r"(?:@import|url\(|import\(|fetch\(|\.src\s*=)\s*['\"]?(?:https?:)?//")
+CHROMIUM = next(
+    filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None
+)
+EQUATION = r"$$ \log p(x) = \mathrm{ELBO} + \mathrm{KL} \tag{1.1} $$"
+
+WIDGET = """import ipywidgets
+
+class MadeUp(ipywidgets.VBox):
+    def __repr__(self):
+        return "MadeUp: move it"
+
+MadeUp([ipywidgets.IntSlider()])"""
+PLOT = """import matplotlib.pyplot as plt
+plt.plot([0, 1])
+plt.show()"""
+PROGRESS = r"""import sys
+for step in range(3):
+    print(f"\rstep {step}", end="", flush=True)
+print()"""
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A made-up lesson that was never run."""
+    path = tmp_path_factory.mktemp("lessons") / "01_small.ipynb"
+    nb = lesson(
+        text(f"# A *small* lesson\n\n![a badge](https://example.org/badge.svg)\n\n{EQUATION}"),
+        code(WIDGET),
+        text("Next: [annealing](02_annealing.ipynb), and [the paper](https://example.org/paper)."),
+        code(PLOT),
+        text("Then a loop."),
+        code(PROGRESS, tags=("a-tag",)),
+    )
+    nb.metadata.widgets = {"application/vnd.jupyter.widget-state+json": {}}
+    nb.cells[1].metadata.collapsed = True
+    nbformat.write(nb, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def page(path: Path) -> Path:
+    """Its page, with MathJax beside it."""
+    folder = path.parent / "html"
+    lessons.copy_mathjax(folder)
+    return lessons.page(path, folder)
+
+
+def requests(html: str) -> list[str]:
+    """Every address outside the page's folder that a browser would load from."""
+    soup = BeautifulSoup(html, "html.parser")
+    links = [
+        element.get("src") or element.get("href") or element.get("data")
+        for element in soup.select(",".join(FETCHING))
+    ]
+    code = [element.get_text() for element in soup.select("script, style")]
+    outside = [link for link in links if re.match(r"(?:https?:)?//", link)]
+    return outside + [match.group() for part in code for match in IN_TEXT.finditer(part)]
+
+
+def test_the_page_asks_the_network_for_nothing(page: Path) -> None:
+    assert requests(page.read_text("utf-8")) == []
+
+
+def test_the_page_shows_what_the_lesson_shows(page: Path) -> None:
+    html = page.read_text("utf-8")
+    assert "<title>A small lesson</title>" in html
+    assert "MadeUp: move it" in html
+    assert "widget-view" not in html and "Error displaying widget" not in html
+    assert "data:image/png;base64," in html
+    assert 'href="02_annealing.html"' in html and 'href="https://example.org/paper"' in html
+    assert "a badge" in html and "badge.svg" not in html
+
+
+def test_the_index_links_to_the_page(page: Path) -> None:
+    html = lessons.index([page], page.parent).read_text("utf-8")
+    assert '<a href="01_small.html">A small lesson</a>' in html
+    assert requests(html) == []
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        '<script src="https://example.org/a.js"></script>',
+        '<script src="//example.org/a.js"></script>',
+        '<link rel="stylesheet" href="https://example.org/a.css">',
+        '<img src="http://example.org/a.png">',
+        "<style>@import 'https://example.org/a.css';</style>",
+        "<style>a { background: url(https://example.org/a.png) }</style>",
+        "<script>import('https://example.org/a.mjs')</script>",
+        "<script>s.src = 'https://example.org/a.js'</script>",
+    ],
+)
+def test_a_planted_request_is_found(html: str) -> None:
+    assert len(requests(html)) == 1
+
+
+def test_nbconvert_without_our_template_would_ask(path: Path) -> None:
+    html, _ = lessons.HTMLExporter().from_filename(str(path))
+    assert len(requests(html)) >= 3  # require.js, MathJax, Mermaid
+
+
+@pytest.mark.skipif(
+    CHROMIUM is None and "CI" not in os.environ, reason="no Chromium on PATH (in CI: an error)"
+)
+def test_a_browser_without_a_network_shows_the_equation(page: Path) -> None:
+    sync_api = pytest.importorskip("playwright.sync_api")
+    arguments = ["--no-sandbox", "--disable-gpu", "--no-first-run"]
+    asked = []
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        context = browser.new_context(offline=True)
+        tab = context.new_page()
+        tab.on("request", lambda request: asked.append(request.url))
+        tab.goto(page.as_uri())
+        tab.wait_for_function("window.MathJax && MathJax.Hub.queue.pending == 0", timeout=30_000)
+        tab.wait_for_selector(".MathJax_Display .math", timeout=30_000)
+        shown = tab.inner_text(".MathJax_Display")
+        browser.close()
+    assert "log" in shown and "ELBO" in shown and "(1.1)" in shown and "$" not in shown
+    assert {url.split(":")[0] for url in asked} <= {"file", "data", "about"}
+
+
+def test_executing_in_place_leaves_a_clean_lesson(path: Path) -> None:
+    before = read(path)
+    lessons.run(path)
+    after = read(path)
+    assert [list(rule(after)) for rule in RULES] == [[] for _ in RULES]
+    assert [cell.id for cell in after.cells] == [cell.id for cell in before.cells]
+    assert [cell.source for cell in after.cells] == [cell.source for cell in before.cells]
+    assert after.cells[-1].metadata == {"tags": ["a-tag"]}
+    assert after.cells[-1].outputs[0].text == "step 2\n"
+    assert after.cells[1].outputs[0].data == {"text/plain": "MadeUp: move it"}
+
+
+def passed_by_nbval(path: Path) -> bool:
+    """Whether plain `pytest`, as this project configures it, accepts a notebook."""
+    command = [sys.executable, "-m", "pytest", "-c", str(ROOT / "pyproject.toml"), str(path)]
+    run = subprocess.run(command, cwd=path.parent, capture_output=True, text=True)
+    assert re.search(r"3 passed|2 passed, 1 failed|1 failed, 2 passed", run.stdout), run.stdout
+    return run.returncode == 0
+
+
+def test_nbval_accepts_what_was_executed_in_place_and_nothing_else(path: Path) -> None:
+    lessons.run(path)
+    assert passed_by_nbval(path)
+
+    nb = read(path)
+    nb.cells[-1].outputs[0].text = "step 1\n"
+    nbformat.write(nb, path)
+    assert not passed_by_nbval(path)

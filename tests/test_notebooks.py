@@ -1,0 +1,306 @@
+"""The lessons are kept clean: executed, scrubbed, short cells, nothing copied from the package.
+
+Every rule is a function that yields what is wrong with a lesson. Each is tried twice: it must find
+nothing in the lessons, and it must find the fault that is planted for it in a made-up one.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import statistics
+from collections.abc import Callable, Iterator
+from itertools import groupby
+from pathlib import Path
+from textwrap import indent
+
+import pytest
+from nbformat import NotebookNode, v4
+
+from notebook_tools import (
+    EXPECTED,
+    LESSONS,
+    ROOT,
+    code,
+    code_cells,
+    lesson,
+    lines,
+    markdown_cells,
+    output_texts,
+    parse,
+    read,
+    tags,
+    text,
+)
+
+Rule = Callable[[NotebookNode], Iterator[str]]
+FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
+MACHINE_PATH = re.compile(
+    r"/(?:home|Users|root|work|tmp|opt)/\w|\b[A-Z]:\\\w|site-packages|\.venv\b"
+)
+WARNING = re.compile(r"\b\w*Warning\b")
+MODULES = [ast.parse(path.read_text("utf-8")) for path in sorted((ROOT / "vaelab").glob("*.py"))]
+
+
+# --- the rules ----------------------------------------------------------------------------------
+
+
+def executed_in_order(nb: NotebookNode) -> Iterator[str]:
+    counts = [cell.execution_count for cell in code_cells(nb)]
+    if counts != list(range(1, len(counts) + 1)):
+        yield f"execution counts {counts}: not one run from top to bottom (make notebooks)"
+
+
+def no_errors(nb: NotebookNode) -> Iterator[str]:
+    for cell in code_cells(nb):
+        for output in cell.outputs:
+            if output.output_type == "error":
+                yield f"{output.ename} in {cell.source!r}"
+
+
+def no_machine_paths(nb: NotebookNode) -> Iterator[str]:
+    for cell in nb.cells:
+        for part in [cell.source, *output_texts(cell)]:
+            for match in MACHINE_PATH.finditer(part):
+                yield f"{match.group()!r} names a place on one machine: {cell.source[:60]!r}"
+
+
+def no_warnings(nb: NotebookNode) -> Iterator[str]:
+    for cell in code_cells(nb):
+        for printed in output_texts(cell):
+            if WARNING.search(printed):
+                yield f"a warning in the output of {cell.source[:60]!r}: {printed[:200]!r}"
+
+
+def short_cells(nb: NotebookNode) -> Iterator[str]:
+    lengths = [lines(cell) for cell in code_cells(nb)] or [0]
+    median, p90 = statistics.median(lengths), sorted(lengths)[int(0.9 * (len(lengths) - 1))]
+    if median > 6 or p90 > 15 or max(lengths) > 25:
+        yield f"code cells: median {median}, p90 {p90}, longest {max(lengths)}; at most 6, 15, 25"
+
+
+def short_functions(nb: NotebookNode) -> Iterator[str]:
+    for cell in code_cells(nb):
+        for node in ast.walk(parse(cell)):
+            if isinstance(node, FUNCTION) and node.end_lineno - node.lineno + 1 > 12:
+                yield f"{node.name} has {node.end_lineno - node.lineno + 1} lines, at most 12"
+
+
+def scrubbed(nb: NotebookNode) -> Iterator[str]:
+    if set(nb.metadata) - {"kernelspec", "language_info"} or set(
+        nb.metadata.get("language_info", {})
+    ) != {"name"}:
+        yield f"notebook metadata {dict(nb.metadata)}"
+    for cell in nb.cells:
+        if set(cell.metadata) - {"tags"}:
+            yield f"metadata {dict(cell.metadata)} of {cell.source[:60]!r}"
+        if any(
+            "widget-view" in kind for out in cell.get("outputs", []) for kind in out.get("data", {})
+        ):
+            yield f"a widget view without its model in {cell.source[:60]!r}"
+
+
+def nothing_skipped(nb: NotebookNode) -> Iterator[str]:
+    for cell in code_cells(nb):
+        if "nbval-skip" in tags(cell) or "NBVAL_" in cell.source:
+            yield f"{cell.source[:60]!r} is kept from the check (of nbval's marks, use only tags)"
+
+
+def nothing_redefined(nb: NotebookNode) -> Iterator[str]:
+    known = {
+        n.name for tree in MODULES for n in tree.body if isinstance(n, (*FUNCTION, ast.ClassDef))
+    }
+    for cell in code_cells(nb):
+        for node in parse(cell).body:
+            if isinstance(node, (*FUNCTION, ast.ClassDef)) and node.name in known:
+                yield f"{node.name} is vaelab's: import it and show its source"
+
+
+def nothing_copied(nb: NotebookNode) -> Iterator[str]:
+    known = {core(body): name for tree in MODULES for name, body in functions(tree)}
+    for cell in code_cells(nb):
+        tree = parse(cell)
+        for body in [tree.body, *(body for _, body in functions(tree))]:
+            here = dumps(body)
+            for copy, name in known.items():
+                if copy and any(here[i : i + len(copy)] == copy for i in range(len(here))):
+                    yield f"the body of {name} is copied into {cell.source[:60]!r}: show its source"
+
+
+def functions(tree: ast.AST) -> Iterator[tuple[str, list[ast.stmt]]]:
+    """The name and the statements of every function in a syntax tree."""
+    for node in ast.walk(tree):
+        if isinstance(node, FUNCTION):
+            yield node.name, node.body
+
+
+def core(body: list[ast.stmt]) -> tuple[str, ...]:
+    """What a function does: without docstring, checks and, if enough is left, the return.
+
+    Empty if that is too little to call its reappearance a copy.
+    """
+    body = [node for node in body if not is_docstring(node) and not is_check(node)]
+    if len(body) > 3 and isinstance(body[-1], ast.Return):
+        body = body[:-1]
+    return dumps(body) if sum(1 for node in body for _ in ast.walk(node)) > 15 else ()
+
+
+def is_docstring(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
+def is_check(node: ast.stmt) -> bool:
+    return isinstance(node, ast.If) and isinstance(node.body[-1], ast.Raise)
+
+
+def dumps(body: list[ast.stmt]) -> tuple[str, ...]:
+    """Statements as comparable strings; layout and comments do not count."""
+    return tuple(ast.dump(node) for node in body)
+
+
+def prose_around_code(nb: NotebookNode) -> Iterator[str]:
+    if not (
+        nb.cells and nb.cells[0].cell_type == "markdown" and nb.cells[0].source.startswith("# ")
+    ):
+        yield "the first cell is not a title"
+    for kind, run in groupby(nb.cells, key=lambda cell: cell.cell_type):
+        run = list(run)
+        if kind == "code" and len(run) > 2:
+            yield f"{len(run)} code cells without a word between them, from {run[0].source[:60]!r}"
+
+
+def ignored_output_is_asserted(nb: NotebookNode) -> Iterator[str]:
+    cells = code_cells(nb)
+    for i, cell in enumerate(cells):
+        if "nbval-ignore-output" in tags(cell) and "versions(" not in cell.source:
+            near = [node for c in cells[i : i + 3] for node in ast.walk(parse(c))]
+            if not any(isinstance(node, ast.Assert) for node in near):
+                yield f"no assert in or soon after {cell.source[:60]!r}, its output is ignored"
+
+
+def pictures_are_drawn(nb: NotebookNode) -> Iterator[str]:
+    for cell in markdown_cells(nb):
+        for link in re.findall(r"!\[[^\]]*\]\(([^)]*)\)|<img[^>]*src=\"([^\"]*)", cell.source):
+            if not "".join(link).startswith(("https://", "data:")):
+                yield f"{''.join(link)!r} does not resolve on Colab: draw it into a cell's output"
+
+
+RULES: list[Rule] = [
+    executed_in_order,
+    no_errors,
+    no_machine_paths,
+    no_warnings,
+    short_cells,
+    short_functions,
+    scrubbed,
+    nothing_skipped,
+    nothing_redefined,
+    nothing_copied,
+    prose_around_code,
+    ignored_output_is_asserted,
+    pictures_are_drawn,
+]
+
+
+# --- the lessons --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_lesson_keeps_the_rule(path: Path, rule: Rule) -> None:
+    assert list(rule(read(path))) == []
+
+
+def test_the_lessons_are_all_there() -> None:
+    assert [path.name for path in LESSONS] == EXPECTED
+
+
+# --- the rules find what is planted for them ----------------------------------------------------
+
+
+def body_of(name: str) -> str:
+    """The source of a function's body in vaelab, without its docstring."""
+    for tree in MODULES:
+        for node in ast.walk(tree):
+            if isinstance(node, FUNCTION) and node.name == name:
+                return "\n".join(ast.unparse(statement) for statement in node.body[1:])
+    raise LookupError(f"vaelab has no function {name}")
+
+
+def with_output(output: NotebookNode) -> NotebookNode:
+    """A code cell with one output."""
+    cell = code("f()")
+    cell.outputs = [output]
+    return cell
+
+
+def with_count(count: int | None) -> NotebookNode:
+    """A lesson whose only cell was executed as number `count`."""
+    nb = lesson(text("# A lesson"), code("1"))
+    nb.cells[1].execution_count = count
+    return nb
+
+
+def with_metadata(**metadata: object) -> NotebookNode:
+    """A code cell with metadata."""
+    return v4.new_code_cell("1", metadata=metadata)
+
+
+VIEW = v4.new_output("display_data", data={"application/vnd.jupyter.widget-view+json": {}})
+LONG = "\n".join(["x = 1"] * 26)
+
+GOOD = lesson(
+    text("# A lesson\n\nIt has a picture: ![a sign](https://example.org/sign.svg)"),
+    code("from vaelab import fit\nversions()", "vaelab 0.1.0", tags=("nbval-ignore-output",)),
+    text("Train, then look."),
+    code("%time result = 2\nprint(result)", "took 3 s", tags=("nbval-ignore-output",)),
+    code("def twice(x):\n    return 2 * x\nassert twice(1) == 2"),
+    text("It fits."),
+)
+
+PLANTED: list[tuple[Rule, NotebookNode]] = [
+    (executed_in_order, with_count(2)),
+    (executed_in_order, with_count(None)),
+    (no_errors, lesson(with_output(v4.new_output("error", ename="E", evalue="", traceback=[])))),
+    (no_machine_paths, lesson(code("f()", "saved in /home/someone/file"))),
+    (no_machine_paths, lesson(text(r"Open C:\Users"))),
+    (no_warnings, lesson(code("f()", "a.py:3: FutureWarning: gone soon"))),
+    (short_cells, lesson(code(LONG), *[code("1") for _ in range(50)])),
+    (short_cells, lesson(*[code("\n".join(["x = 1"] * 7)) for _ in range(3)])),
+    (short_cells, lesson(*[code("\n".join(["x = 1"] * n)) for n in (1, 1, 1, 16, 16)])),
+    (short_functions, lesson(code("def f():\n" + "    x = 1\n" * 12))),
+    (scrubbed, lesson(with_metadata(collapsed=True))),
+    (scrubbed, lesson(with_metadata(tags=["a"], execution={"iopub.status.busy": "now"}))),
+    (
+        scrubbed,
+        v4.new_notebook(metadata={"language_info": {"name": "python", "version": "3.11.7"}}),
+    ),
+    (scrubbed, lesson(with_output(VIEW))),
+    (nothing_skipped, lesson(code("1", tags=("nbval-skip",)))),
+    (nothing_skipped, lesson(code("# NBVAL_IGNORE_OUTPUT\n1"))),
+    (nothing_redefined, lesson(code("def gaussian_kl(mu, logvar):\n    return 0"))),
+    (nothing_redefined, lesson(code("class VAE:\n    pass"))),
+    (nothing_copied, lesson(code("def other(x):\n" + indent(body_of("gaussian_kl"), "    ")))),
+    (nothing_copied, lesson(code(body_of("encode_all").replace("return", "result =")))),
+    (prose_around_code, lesson(code("1"))),
+    (prose_around_code, lesson(text("# A lesson"), code("1"), code("2"), code("3"))),
+    (ignored_output_is_asserted, lesson(code("f()", tags=("nbval-ignore-output",)), code("1"))),
+    (pictures_are_drawn, lesson(text("![a model](figures/model.png)"))),
+    (pictures_are_drawn, lesson(text('<img width="3" src="../figures/model.png">'))),
+]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_a_clean_lesson_passes(rule: Rule) -> None:
+    assert list(rule(GOOD)) == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "nb"), PLANTED, ids=[f"{i}-{rule.__name__}" for i, (rule, _) in enumerate(PLANTED)]
+)
+def test_a_planted_fault_is_found(rule: Rule, nb: NotebookNode) -> None:
+    assert list(rule(nb))
+
+
+def test_every_rule_has_a_planted_fault() -> None:
+    assert {rule for rule, _ in PLANTED} == set(RULES)

@@ -1,0 +1,277 @@
+"""Oracles: sums by hand, and the rule of the original notebook, restated."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import pytest
+import torch
+
+from vaelab import ELBO, BetaELBO, FreeBits, SoftFreeBits, linear
+
+NLL = torch.tensor([10.0, 30.0])  # (B,)
+KL = torch.tensor([[1.0, 0.0, 0.2], [3.0, 0.4, 0.4]])  # (B, D); batch averages 2.0, 0.2, 0.3
+MAKERS = [ELBO, lambda: BetaELBO(0.5), FreeBits, SoftFreeBits]
+
+
+def fixed(*levels: float) -> torch.Tensor:
+    """(4, D) KL values whose batch average is ``levels``, though no image has it."""
+    return torch.tensor(levels) * torch.tensor([[0.5], [1.5], [0.2], [1.8]])
+
+
+def feed(objective: SoftFreeBits, kl: torch.Tensor, times: int) -> list[float]:
+    """The first gamma after each of several calls with the same KL."""
+    return [objective.update(kl)[0].item() for _ in range(times)]
+
+
+# --- ELBO and BetaELBO --------------------------------------------------------------------------
+
+
+def test_elbo_is_the_average_of_distortion_plus_rate():
+    assert ELBO()(NLL, KL, 0.3).item() == pytest.approx((10 + 1.2 + 30 + 3.8) / 2)
+    assert ELBO().weights(3).tolist() == [1, 1, 1]
+
+
+def test_beta_elbo_weighs_the_rate():
+    assert BetaELBO(4.0)(NLL, KL, 0.3).item() == pytest.approx(20 + 4 * 2.5)
+    assert BetaELBO(0)(NLL, KL, 0.3).item() == pytest.approx(20)
+    assert BetaELBO(1)(NLL, KL, 0.3).item() == pytest.approx(ELBO()(NLL, KL, 0.3).item())
+
+
+def test_beta_elbo_follows_its_schedule_and_tells_the_weight():
+    objective = BetaELBO(linear(0.5))
+    assert objective.weights(2).tolist() == [0, 0]  # before the first call: beta at the start
+    for progress, beta in [(0.0, 0.0), (0.25, 0.5), (0.9, 1.0), (0.1, 0.2)]:
+        loss = objective(NLL, KL, progress)
+        assert loss.item() == pytest.approx(20 + beta * 2.5)
+        torch.testing.assert_close(objective.weights(3), torch.full((3,), beta))
+
+
+@pytest.mark.xfail(strict=True, reason="torch.full of an int is int64")
+def test_the_weights_of_a_beta_elbo_are_floats_even_if_the_schedule_returns_an_int():
+    assert BetaELBO(lambda progress: 1).weights(2).is_floating_point()
+
+
+@pytest.mark.parametrize("bad", [-1.0, math.nan, math.inf])
+def test_impossible_betas_are_refused(bad):
+    with pytest.raises(ValueError, match="beta must be"):
+        BetaELBO(bad)
+
+
+@pytest.mark.parametrize("bad", ["1", None, [1.0]])
+def test_a_schedule_is_a_number_or_a_function(bad):
+    with pytest.raises(TypeError, match="number or a function"):
+        BetaELBO(bad)
+
+
+# --- FreeBits -----------------------------------------------------------------------------------
+
+
+def test_free_bits_average_over_the_batch_before_the_threshold():
+    per_sample = NLL.mean() + KL.clamp(min=0.3).sum(dim=1).mean()  # the common, wrong variant
+    loss = FreeBits(0.3)(NLL, KL, 0.0)
+    assert loss.item() == pytest.approx(20 + 2.0 + 0.3 + 0.3)
+    assert per_sample.item() == pytest.approx(20 + 2.0 + 0.35 + 0.35)
+
+
+def test_free_bits_against_a_loop_over_dimensions():
+    torch.manual_seed(0)
+    for lam in (0.0, 0.125, 0.5, 2.0):
+        nll, kl = 100 * torch.rand(9), torch.rand(9, 5) * torch.tensor([0.1, 0.3, 1.0, 2.0, 6.0])
+        expected = sum(nll.tolist()) / 9
+        for column in kl.T.tolist():
+            expected += max(lam, sum(column) / 9)
+        assert FreeBits(lam)(nll, kl, 0.0).item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_free_bits_have_no_gradient_below_lam_and_the_full_one_above():
+    kl = KL.clone().requires_grad_()
+    objective = FreeBits(0.25)
+    objective(NLL, kl, 0.0).backward()
+    assert kl.grad.tolist() == [[0.5, 0.0, 0.5], [0.5, 0.0, 0.5]]  # 1 / B, or nothing
+    assert objective.weights(3).tolist() == [1, 0, 1]
+
+
+def test_free_bits_of_zero_are_the_elbo():
+    assert FreeBits(0.0)(NLL, KL, 0.0).item() == pytest.approx(ELBO()(NLL, KL, 0.0).item())
+
+
+def test_free_bits_weights_before_the_first_call_and_as_a_copy():
+    objective = FreeBits(0.25)
+    assert objective.weights(3).tolist() == [1, 1, 1]
+    objective(NLL, KL, 0.0)
+    objective.weights(3).zero_()
+    assert objective.weights(3).tolist() == [1, 0, 1]
+
+
+# --- SoftFreeBits -------------------------------------------------------------------------------
+
+
+def original_rule(level: float, gamma: float) -> float:
+    """What the notebook did to one gamma on one minibatch, line by line: lam 0.5, 10 %, 10 %."""
+    factor_1 = 1.0 - 0.1 if level <= (1 - 0.1) * 0.5 else 1.0
+    factor_2 = 1.0 + 0.1 if level >= (1 + 0.1) * 0.5 else 1.0
+    return min(max(factor_1 * factor_2 * gamma, 0.0), 1.0)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_soft_free_bits_follow_the_original_rule_on_random_streams(seed):
+    torch.manual_seed(seed)
+    objective = SoftFreeBits(lam=0.5, tolerance=0.1, rate=0.1, init=0.37, floor=0.0)
+    typical = torch.tensor([0.05, 0.3, 0.45, 0.5, 0.55, 0.7, 3.0])  # (D,) dead, in the band, strong
+    expected = [0.37] * 7
+    for _ in range(300):
+        kl = typical * torch.empty(16, 7).exponential_()  # (B, D)
+        nll = 100 * torch.rand(16)
+        loss = objective(nll, kl, 0.0)
+        levels = kl.double().mean(dim=0).tolist()
+        expected = [original_rule(level, gamma) for level, gamma in zip(levels, expected)]
+        by_hand = nll.mean().item() + sum(g * level for g, level in zip(expected, levels))
+        assert objective.gamma.tolist() == pytest.approx(expected, rel=1e-4, abs=1e-12)
+        assert loss.item() == pytest.approx(by_hand, rel=1e-5)
+
+
+def test_gamma_moves_before_it_weighs():
+    loss = SoftFreeBits(init=0.5)(NLL, KL, 0.0)  # averages 2.0, 0.2, 0.3: up, down, down
+    assert loss.item() == pytest.approx(20 + 0.55 * 2.0 + 0.45 * 0.2 + 0.45 * 0.3)
+
+
+def test_gamma_of_one_dimension_depends_on_that_dimension_alone():
+    objective = SoftFreeBits(init=0.5)
+    objective.update(fixed(0.1, 0.5, 2.0))
+    torch.testing.assert_close(objective.gamma, torch.tensor([0.45, 0.5, 0.55]))
+    objective.update(fixed(0.1, 2.0, 0.5))
+    torch.testing.assert_close(objective.gamma, torch.tensor([0.405, 0.55, 0.55]))
+
+
+@pytest.mark.parametrize("lam, tolerance", [(0.5, 0.1), (2.0, 0.25), (8.0, 0.05)])
+def test_the_dead_band_is_where_it_should_be(lam, tolerance):
+    low, high = (1 - tolerance) * lam, (1 + tolerance) * lam
+    levels = [0.999 * low, 1.001 * low, lam, 0.999 * high, 1.001 * high]
+    objective = SoftFreeBits(lam, tolerance, rate=0.2, init=0.5)
+    objective.update(fixed(*levels))
+    torch.testing.assert_close(objective.gamma, torch.tensor([0.4, 0.5, 0.5, 0.5, 0.6]))
+
+
+def test_the_edges_of_the_dead_band_move_gamma():
+    objective = SoftFreeBits(lam=1.0, tolerance=0.5, init=0.5)
+    objective.update(torch.tensor([[0.5, 1.5]]))
+    torch.testing.assert_close(objective.gamma, torch.tensor([0.45, 0.55]))
+
+
+def test_gamma_is_capped_at_one():
+    objective = SoftFreeBits(init=0.95)
+    assert feed(objective, fixed(5.0), 10) == [1.0] * 10
+    assert feed(objective, fixed(0.0), 1) == pytest.approx([0.9])  # no wind-up beyond the cap
+
+
+def test_gamma_stops_at_the_floor_and_recovers_in_a_time_that_does_not_depend_on_the_starvation():
+    back_up = math.ceil(math.log(1 / 1e-3) / math.log(1.1))  # 73 calls
+    for starved in (100, 2000):
+        objective = SoftFreeBits(floor=1e-3)
+        assert feed(objective, fixed(0.0), starved)[-1] == pytest.approx(1e-3)
+        climb = feed(objective, fixed(5.0), back_up)
+        assert climb[-2] < 1.0
+        assert climb[-1] == 1.0
+
+
+def test_without_a_floor_a_long_starvation_is_for_good():
+    objective = SoftFreeBits(floor=0.0)
+    feed(objective, fixed(0.0), 2000)
+    assert feed(objective, fixed(5.0), 2000)[-1] < 1e-3
+
+
+def test_a_single_gamma_looks_at_the_total_rate():
+    objective = SoftFreeBits(lam=3.0, per_dimension=False, init=0.5)
+    loss = objective(NLL, KL, 0.0)  # total 2.5 <= 2.7: down, though every KL_d is below 3 too
+    assert objective.gamma.tolist() == pytest.approx([0.45])
+    assert loss.item() == pytest.approx(20 + 0.45 * 2.5)
+    assert objective.weights(3).tolist() == pytest.approx([0.45] * 3)
+    objective = SoftFreeBits(lam=2.2, per_dimension=False, init=0.5)
+    objective(NLL, KL, 0.0)  # total 2.5 >= 2.42: up, though no single KL_d is above 2.2
+    assert objective.gamma.tolist() == pytest.approx([0.55])
+
+
+def test_no_gradient_reaches_gamma():
+    nll, kl = NLL.clone().requires_grad_(), KL.clone().requires_grad_()
+    objective = SoftFreeBits(init=0.5)
+    objective(nll, kl, 0.0).backward()
+    assert not objective.gamma.requires_grad
+    torch.testing.assert_close(nll.grad, torch.tensor([0.5, 0.5]))
+    torch.testing.assert_close(kl.grad, torch.tensor([0.55, 0.45, 0.45]).expand(2, 3) / 2)
+
+
+@pytest.mark.parametrize("per_dimension", [True, False])
+def test_a_deep_copy_is_an_independent_controller(per_dimension):
+    original = SoftFreeBits(per_dimension=per_dimension)
+    original.update(fixed(0.0, 0.0))
+    twin = copy.deepcopy(original)
+    before = original.gamma.clone()
+    assert torch.equal(twin.gamma, before)
+    feed(twin, fixed(0.0, 0.0), 5)
+    assert torch.equal(original.gamma, before)
+    assert (twin.gamma < before).all()
+
+
+def test_weights_are_a_copy_and_start_at_init():
+    objective = SoftFreeBits(init=0.3)
+    assert objective.weights(4).tolist() == pytest.approx([0.3] * 4)
+    objective.update(fixed(0.5, 0.0))
+    objective.weights(2).zero_()
+    assert objective.weights(2).tolist() == pytest.approx([0.3, 0.27])
+
+
+def test_update_gives_the_gamma_that_is_in_force():
+    objective = SoftFreeBits()
+    assert torch.equal(objective.update(fixed(0.0, 2.0)), objective.gamma)
+
+
+# --- all of them --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", MAKERS)
+@pytest.mark.parametrize(
+    "nll, kl",
+    [((2, 1), (2, 3)), ((2,), (3, 3)), ((2,), (2,)), ((), (2, 3)), ((0,), (0, 3)), ((1,), (2, 3))],
+)
+def test_other_shapes_are_refused_and_named(make, nll, kl):
+    with pytest.raises(ValueError, match="nll must be") as refusal:
+        make()(torch.zeros(nll), torch.zeros(kl), 0.0)
+    assert str(nll) in str(refusal.value)
+    assert str(kl) in str(refusal.value)
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_a_loss_is_one_number_with_a_gradient(make):
+    loss = make()(NLL.clone().requires_grad_(), KL, 0.0)
+    assert loss.shape == ()
+    assert loss.requires_grad
+
+
+@pytest.mark.parametrize(
+    "arguments, named",
+    [
+        ({"lam": -0.1}, "lam"),
+        ({"lam": math.nan}, "lam"),
+        ({"lam": math.inf}, "lam"),
+        ({"tolerance": -0.1}, "tolerance"),
+        ({"tolerance": 1.0}, "tolerance"),
+        ({"rate": 0.0}, "rate"),
+        ({"rate": 1.0}, "rate"),
+        ({"rate": math.nan}, "rate"),
+        ({"floor": -0.1}, "floor"),
+        ({"floor": 1.1}, "floor"),
+        ({"init": 1.1}, "init"),
+        ({"init": 0.01, "floor": 0.1}, "init"),
+    ],
+)
+def test_impossible_controllers_are_refused_by_name(arguments, named):
+    with pytest.raises(ValueError, match=f"{named} must be in"):
+        SoftFreeBits(**arguments)
+
+
+@pytest.mark.parametrize("bad", [-0.1, math.nan, math.inf])
+def test_impossible_free_bits_are_refused(bad):
+    with pytest.raises(ValueError, match="lam must be in"):
+        FreeBits(bad)

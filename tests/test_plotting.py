@@ -1,0 +1,565 @@
+"""Every picture shows the numbers it was given: read back from the artists, not from pixels."""
+
+import inspect
+from types import SimpleNamespace
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+from matplotlib.colors import to_hex, to_rgb
+from matplotlib.text import Annotation
+
+from vaelab import plotting
+
+
+@pytest.fixture(autouse=True)
+def style_for_one_test():
+    """Draw without a screen, in the collection's style; leave neither style nor figure behind."""
+    with mpl.rc_context():
+        plt.switch_backend("Agg")
+        plotting.use_style()
+        yield
+    plt.close("all")
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+def heights(ax):
+    return [bar.get_height() for bar in ax.patches]
+
+
+def line(ax, label):
+    (found,) = [one for one in ax.lines if one.get_label() == label]
+    return found
+
+
+def texts(ax):
+    return [text.get_text() for text in ax.texts]
+
+
+def history(n=4, shift=0.0):
+    steps = [100 * i for i in range(n)]
+    rate = [5.0 + i for i in range(n)]
+    distortion = [200.0 / (i + 1) + shift for i in range(n)]
+    elbo = [-(d + r) for d, r in zip(distortion, rate)]
+    ran = range(1, 301)
+    return SimpleNamespace(
+        steps=steps,
+        elbo=elbo,
+        distortion=distortion,
+        rate=rate,
+        train_steps=ran,
+        train_loss=[300.0 / i for i in ran],
+    )
+
+
+# -------------------------------------------------------------------------------- style and colours
+
+
+def test_style_is_readable_when_projected():
+    sizes = ("font.size", "axes.labelsize", "xtick.labelsize", "ytick.labelsize", "legend.fontsize")
+    assert min(mpl.rcParams[size] for size in sizes) >= 12
+
+
+def test_palette_keeps_a_reserved_colour_for_its_name():
+    names = ["soft free bits, λ = 0.5", "something", "linear warm-up", "$q(z|x)$", "−ELBO"]
+    colors = plotting.palette(names)
+    reserved = ["soft free bits", None, "linear", "q", "elbo"]
+    for color, name in zip(colors, reserved):
+        assert name is None or color == plotting.COLORS[name]
+    assert len(set(colors)) == len(names)
+
+
+def test_palette_never_repeats_a_colour_among_ten_labels():
+    labels = [f"soft free bits, λ = {i}" for i in range(10)]
+    assert len(set(plotting.palette(labels))) == 10
+    assert plotting.palette(["free bits", "soft free bits"]) == [
+        plotting.COLORS["free bits"],
+        plotting.COLORS["soft free bits"],
+    ]
+
+
+def test_palette_matches_whole_words_only():
+    assert plotting.palette(["quick"]) != [plotting.COLORS["q"]]
+
+
+def luminance(color):
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(color)]
+    return float(np.dot(linear, [0.2126, 0.7152, 0.0722]))
+
+
+def test_number_on_the_elbo_bar_can_be_read():
+    contrast = 1.05 / (luminance(plotting.COLORS["elbo"]) + 0.05)  # white on the bar
+    assert contrast >= 4.5  # WCAG AA
+
+
+# ------------------------------------------------------------------------------------------- images
+
+
+def test_mosaic_puts_every_pixel_where_it_belongs():
+    images = np.arange(5 * 4).reshape(5, 4) / 20  # five images of 2 x 2, all pixels different
+    picture = plotting.mosaic(torch.tensor(images), columns=3, gap=1)
+    assert picture.shape == (5, 8)
+    for i in range(5):
+        top, left = 3 * (i // 3), 3 * (i % 3)
+        block = picture[top : top + 2, left : left + 2]
+        np.testing.assert_allclose(block, images[i].reshape(2, 2))
+    assert np.isnan(picture).sum() == picture.size - images.size  # nothing else is drawn
+
+
+def test_image_grid_draws_one_mosaic_from_black_to_white(rng):
+    images = rng.random((10, 784))
+    ax = plotting.image_grid(images, columns=5, title="ten")
+    (shown,) = ax.images
+    np.testing.assert_allclose(np.asarray(shown.get_array()), plotting.mosaic(images, 5))
+    assert shown.get_clim() == (0, 1)
+    assert ax.get_title(loc="left") == "ten"
+
+
+def test_image_grid_is_as_square_as_possible_by_default(rng):
+    shape = plotting.image_grid(rng.random((9, 16))).images[0].get_array().shape
+    assert shape == (3 * 4 + 2 * 2, 3 * 4 + 2 * 2)
+
+
+def test_image_rows_labels_stand_at_the_middle_of_rows_and_columns(rng):
+    first, second = rng.random((2, 4, 784))
+    ax = plotting.image_rows({"input": first, "reconstruction": second}, column_labels=range(4))
+    picture = np.asarray(ax.images[0].get_array())
+    np.testing.assert_allclose(picture[30:58, 90:118], second[3].reshape(28, 28))
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["input", "reconstruction"]
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["0", "1", "2", "3"]
+    np.testing.assert_allclose(ax.get_yticks(), [13.5, 43.5])
+    np.testing.assert_allclose(ax.get_xticks(), [13.5, 43.5, 73.5, 103.5])
+
+
+def test_traversals_writes_rows_and_values(rng):
+    images = rng.random((2, 3, 16))
+    ax = plotting.traversals(images, ["z[4]", "z[1]"], [-2.5, 0, 2.5])
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["−2.5", "0", "+2.5"]
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["z[4]", "z[1]"]
+    np.testing.assert_allclose(ax.images[0].get_array()[6:10, 12:16], images[1, 2].reshape(4, 4))
+
+
+def test_latent_plane_centres_the_corner_images_on_the_corners_of_the_extent():
+    images = np.zeros((9, 4))
+    images[0] = 1  # smallest z1, largest z2
+    ax = plotting.latent_plane(images, extent=(-2, 2, -1, 1))
+    left, right, bottom, top = ax.images[0].get_extent()
+    assert (left, right, bottom, top) == (-3, 3, -1.5, 1.5)  # half an image around the extent
+    picture = np.asarray(ax.images[0].get_array())
+    assert ax.images[0].origin == "upper"
+    assert picture[:2, :2].min() == 1 and picture.sum() == 4
+
+
+def test_latent_scatter_tells_classes_apart_without_colour(rng):
+    labels = np.arange(200) % 10
+    mu = np.stack([labels, -labels], axis=1) + rng.normal(size=(200, 2))
+    ax = plotting.latent_scatter(torch.tensor(mu), torch.tensor(labels))
+    assert len(ax.collections) == 10
+    shapes = {c.get_paths()[0].vertices.tobytes() for c in ax.collections}
+    assert len(shapes) == 10
+    assert len({to_hex(c.get_facecolor()[0]) for c in ax.collections}) == 10
+    for k, (cloud, text) in enumerate(zip(ax.collections, ax.texts)):
+        np.testing.assert_allclose(cloud.get_offsets(), mu[labels == k])
+        assert text.get_text() == str(k)
+        np.testing.assert_allclose(text.get_position(), mu[labels == k].mean(axis=0))
+
+
+# ------------------------------------------------------------------------------------------- curves
+
+
+def test_training_curves_draws_minus_elbo_and_the_training_loss_behind():
+    run = history()
+    figure = plotting.training_curves(run)
+    first, second, third = figure.axes
+    np.testing.assert_allclose(first.lines[0].get_ydata(), -np.array(run.elbo))
+    np.testing.assert_allclose(second.lines[0].get_ydata(), run.distortion)
+    np.testing.assert_allclose(third.lines[0].get_ydata(), run.rate)
+    np.testing.assert_allclose(first.lines[1].get_ydata(), run.train_loss)
+    assert first.lines[1].get_zorder() < first.lines[0].get_zorder()
+
+
+def test_training_curves_limits_forget_step_0_and_nothing_else():
+    run = history()
+    _, ax, _ = plotting.training_curves(run).axes
+    low, high = ax.get_ylim()
+    assert high < run.distortion[0]
+    assert low < min(run.distortion) and high > max(run.distortion[1:])
+
+
+def test_training_curves_keeps_the_training_loss_in_view_from_the_first_evaluation_on():
+    run = history()
+    run.train_loss = [1e6 if step < 100 else 2.0 for step in run.train_steps]  # far below -ELBO
+    low, high = plotting.training_curves(run).axes[0].get_ylim()
+    assert low <= 2.0 and high < 1e6
+
+
+def test_training_curves_draws_a_run_that_was_stopped_before_it_trained():
+    run = history(n=1)
+    run.train_steps, run.train_loss = range(1, 1), []
+    figure = plotting.training_curves(run)
+    low, high = figure.axes[1].get_ylim()
+    assert low < run.distortion[0] < high
+
+
+def test_training_curves_compares_runs_in_their_own_colours():
+    runs = {"vanilla": history(), "soft free bits": history(shift=9)}
+    first, *_ = plotting.training_curves(runs).axes
+    assert [one.get_label() for one in first.lines] == list(runs)
+    assert [one.get_color() for one in first.lines] == [plotting.COLORS[name] for name in runs]
+
+
+def test_training_curves_draws_into_axes_that_were_passed():
+    figure, axes = plt.subplots(3)
+    assert plotting.training_curves(history(), axes) is figure
+    assert len(plt.get_fignums()) == 1 and all(len(ax.lines) for ax in axes)
+
+
+def test_curves_draws_line_and_band():
+    x, y = np.linspace(0, 1, 5), np.arange(5.0)
+    ax = plotting.curves(x, {"with": (y, y - 1, y + 2), "without": -y}, xlabel="x", ylabel="nats")
+    np.testing.assert_allclose(line(ax, "without").get_ydata(), -y)
+    (band,) = ax.collections
+    assert band.get_datalim(ax.transData).intervaly.tolist() == [-1, 6]
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("x", "nats")
+
+
+def test_schedule_curves_gives_each_a_line_style():
+    p = np.linspace(0, 1, 11)
+    data = {"linear": (p, p), "staircase": (p, np.ceil(10 * p) / 10), "constant": (p, 0 * p + 1)}
+    ax = plotting.schedule_curves(data)
+    for label, (_, beta) in data.items():
+        np.testing.assert_allclose(line(ax, label).get_ydata(), beta)
+    assert len({one.get_linestyle() for one in ax.lines}) == 3
+
+
+# --------------------------------------------------------------------------------------- KL per dim
+
+KL = np.array([0.02, 2.0, 0.0, 0.7, 1.1])
+
+
+def test_kl_bars_are_sorted_and_named():
+    ax = plotting.kl_bars(torch.tensor(KL))
+    assert heights(ax) == sorted(KL, reverse=True)
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["1", "4", "3", "0", "2"]
+    assert "sorted" in ax.get_xlabel()
+
+
+def test_kl_bars_keeps_a_given_order_and_does_not_call_it_sorted():
+    ax = plotting.kl_bars(KL, order=range(5))
+    assert heights(ax) == list(KL)
+    assert "sorted" not in ax.get_xlabel()
+
+
+def test_kl_bars_counts_and_fades_what_stays_below_the_threshold():
+    ax = plotting.kl_bars(KL, threshold=0.7, label="vanilla")  # 0.7 itself is not above
+    assert ax.get_title(loc="left") == "vanilla: 2 of 5 above 0.7"
+    assert [bar.get_alpha() == 1 for bar in ax.patches] == [True, True, False, False, False]
+    assert ax.lines[0].get_ydata()[0] == 0.7
+
+
+def test_kl_and_weights_are_aligned_by_kl():
+    norms = np.array([0.5, 3.0, 0.4, 1.0, 2.0])
+    top, bottom = plotting.kl_and_weights(KL, norms).axes
+    assert heights(top) == [2.0, 1.1, 0.7, 0.02, 0.0]
+    assert heights(bottom) == [3.0, 2.0, 1.0, 0.5, 0.4]
+    assert top.get_xlim() == bottom.get_xlim()
+
+
+def test_compare_kl_bars_shares_limits_and_marks_lambda():
+    other = np.array([0.5, 0.45, 3.25])
+    first, second = plotting.compare_kl_bars({"vanilla": KL, "soft free bits": other}, 0.5).axes
+    assert first.get_ylim() == second.get_ylim() and first.get_ylim()[1] >= 3.25
+    assert heights(second) == [3.25, 0.5, 0.45]
+    for ax in (first, second):
+        assert list(ax.lines[0].get_ydata()) == [0.5, 0.5]
+    assert second.get_title(loc="left") == "soft free bits: rate 4.2 nats"
+
+
+def test_kl_heatmap_puts_the_largest_final_kl_on_top():
+    kl = torch.tensor([[0.9, 0.0, 0.1], [0.2, 0.0, 0.5], [0.1, 0.3, 2.0]])
+    ax = plotting.kl_heatmap([0, 10, 100], kl)
+    (mesh,) = ax.collections
+    np.testing.assert_allclose(mesh.get_array(), kl.numpy()[:, [2, 1, 0]].T, rtol=1e-6)
+    bottom, top = ax.get_ylim()
+    assert bottom > top  # rank 1, the first row, is drawn on top
+    assert ax.figure.axes[1].get_ylabel() == "KL in nats"
+
+
+def test_kl_heatmap_takes_the_lists_of_tensors_that_a_history_holds():
+    kl = [torch.tensor([0.0, 1.0], requires_grad=True), torch.tensor([0.5, 2.0])]
+    mesh = plotting.kl_heatmap([0, 1], kl).collections[0]
+    np.testing.assert_allclose(mesh.get_array(), [[1, 2], [0, 0.5]])
+
+
+def test_active_units_curve_has_the_ceiling():
+    ax = plotting.active_units_curve([0, 5], {"vanilla": [3, 7]}, latent_dim=8)
+    assert list(line(ax, "vanilla").get_ydata()) == [3, 7]
+    assert list(line(ax, "all 8").get_ydata()) == [8, 8]
+
+
+# ---------------------------------------------------------------------------------------- the bound
+
+
+def test_densities_use_reserved_colours_and_differ_in_line_style():
+    z = np.linspace(-1, 1, 7)
+    ax = plotting.densities(z, {"prior": z**2, "posterior": 1 - z**2, "$q(z)$": z + 2})
+    names = ("prior", "posterior", "q")
+    assert [one.get_color() for one in ax.lines] == [plotting.COLORS[name] for name in names]
+    assert len({one.get_linestyle() for one in ax.lines}) == 3
+    assert ax.get_ylim()[0] == 0
+
+
+def test_bound_bar_ends_at_the_elbo_and_the_gap_leads_from_there():
+    elbo, gap = [-4.1, -2.62], [1.5, 0.02]
+    ax = plotting.bound_bar(torch.tensor(elbo), torch.tensor(gap), -2.6, labels=["far", "near"])
+    bars, gaps = ax.patches[:2], ax.patches[2:4]
+    left = ax.get_xlim()[0]
+    for bar, missing, e, g in zip(bars, gaps, elbo, gap):
+        assert bar.get_x() == pytest.approx(left)
+        assert bar.get_x() + bar.get_width() == pytest.approx(e, rel=1e-6)
+        assert missing.get_x() == pytest.approx(e)
+        assert missing.get_width() == pytest.approx(g)
+        assert missing.get_x() + missing.get_width() == pytest.approx(-2.6)
+    assert list(ax.lines[0].get_xdata()) == [-2.6, -2.6]
+    assert texts(ax) == ["−4.10", "1.50", "−2.62", "0.02"]
+    assert ax.get_ylim()[0] > ax.get_ylim()[1]  # the first label on top
+
+
+def test_bound_bar_takes_a_single_number_and_shows_a_broken_identity():
+    ax = plotting.bound_bar(-3.0, 0.2, -2.5)
+    bar, gap = ax.patches
+    assert gap.get_x() + gap.get_width() == pytest.approx(-2.8)  # and not at the line, -2.5
+    assert bar.get_x() + bar.get_width() == pytest.approx(-3.0)
+
+
+def test_gradient_variance_states_the_ratio_at_the_last_point():
+    k = np.array([1, 10, 100])
+    ax = plotting.gradient_variance(k, {"score function": 30 / k, "reparameterised": 0.5 / k})
+    assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
+    assert "× 60" in texts(ax)
+    np.testing.assert_allclose(line(ax, "score function").get_ydata(), 30 / k)
+
+
+def test_tightness_draws_bound_errors_and_ceiling():
+    ax = plotting.tightness([1, 5, 50], [-105, -102, -100], [0.3, 0.2, 0.1], log_evidence=-99)
+    (bars,) = ax.containers
+    np.testing.assert_allclose(bars[0].get_xydata(), [[1, -105], [5, -102], [50, -100]])
+    (stems,) = bars[2]
+    spans = [np.ptp(segment[:, 1]) for segment in stems.get_segments()]
+    np.testing.assert_allclose(spans, [0.6, 0.4, 0.2])
+    assert ax.get_xscale() == "log" and ax.lines[-1].get_ydata()[0] == -99
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["1", "5", "50"]
+
+
+def test_rate_distortion_marks_start_and_end_and_labels_lines_of_equal_elbo():
+    rate, distortion = np.array([0.0, 10, 20, 26]), np.array([160.0, 110, 90, 79])
+    paths = {"vanilla": (rate, distortion), "soft free bits": (32.6, 80.4)}
+    ax = plotting.rate_distortion(paths, iso_elbo=(110, 130), xlim=(0, 50), ylim=(60, 170))
+    np.testing.assert_allclose(line(ax, "vanilla").get_xydata(), [[26, 79]])
+    np.testing.assert_allclose(line(ax, "soft free bits").get_xydata(), [[32.6, 80.4]])
+    named = [text for text in ax.texts if text.get_text()]
+    assert [text.get_text() for text in named] == ["−ELBO = 110", "−ELBO = 130"]
+    for text, level in zip(named, (110, 130)):
+        assert sum(text.get_position()) == pytest.approx(level)  # the label lies on its line
+    assert ax.get_xlim() == (0, 50)
+    assert sum(isinstance(text, Annotation) for text in ax.texts) == 2
+
+
+def test_rate_distortion_finds_its_own_levels_within_the_limits():
+    ax = plotting.rate_distortion({"a": ([5, 30], [120, 80])})
+    levels = [float(text.split("=")[1]) for text in texts(ax) if text]
+    low, high = ax.get_xlim()[0] + ax.get_ylim()[0], ax.get_xlim()[1] + ax.get_ylim()[1]
+    assert len(levels) >= 2 and all(low < level < high for level in levels)
+
+
+# -------------------------------------------------------------------------------- controller, seeds
+
+
+def test_controller_trace_shades_the_dead_band():
+    kl, gamma = [0.1, 0.4, 0.5], [1.0, 0.9, 0.81]
+    top, bottom = plotting.controller_trace([0, 1, 2], gamma, kl, lam=0.5, tolerance=0.1).axes
+    (band,) = top.patches
+    assert (band.get_y(), band.get_y() + band.get_height()) == pytest.approx((0.45, 0.55))
+    assert list(top.lines[0].get_ydata()) == kl
+    assert list(bottom.lines[0].get_ydata()) == gamma
+
+
+def test_gamma_traces_colours_by_where_a_weight_ends():
+    gamma = torch.tensor([[1.0, 1.0, 1.0], [0.9, 0.9, 1.0], [1.0, 0.81, 1.0]])
+    ax = plotting.gamma_traces([0, 1, 2], gamma)
+    drawn = [one for one in ax.lines if len(one.get_xdata()) == 3]
+    ends = {one.get_color(): [] for one in drawn}
+    for one in drawn:
+        ends[one.get_color()].append(float(one.get_ydata()[-1]))
+    assert ends[plotting.GREY] == [1, 1]
+    assert ends[plotting.COLORS["gamma"]] == pytest.approx([0.81])
+    labels = [t.get_text() for t in ax.get_legend().get_texts()]
+    assert [label.split()[0] for label in labels] == ["1", "2"]
+
+
+def test_dot_with_spread_draws_every_seed_and_the_mean():
+    values = {"vanilla": [1.0, 2.0, 6.0], "linear": [4.0, 5.0]}
+    ax = plotting.dot_with_spread(values, xlabel="nats")
+    for row, (dots, points) in enumerate(zip(ax.collections, values.values())):
+        np.testing.assert_allclose(dots.get_offsets(), [[p, row] for p in points])
+        np.testing.assert_allclose(ax.lines[row].get_xdata(), np.mean(points))
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["vanilla", "linear"]
+
+
+def test_paired_differences_subtracts_seed_by_seed():
+    values = {"linear": [9.0, 18.0, 33.0], "vanilla": [10.0, 20.0, 30.0]}
+    ax = plotting.paired_differences(values, xlabel="−ELBO in nats")
+    (dots,) = ax.collections
+    np.testing.assert_allclose(dots.get_offsets()[:, 0], [-1, -2, 3])
+    assert list(ax.lines[0].get_xdata()) == [0, 0]
+    assert ax.get_xlabel() == "−ELBO in nats, minus vanilla"
+
+
+# ----------------------------------------------------------------------- what holds for all of them
+
+T3, D2 = [0, 1, 2], np.ones((3, 2))
+SMALL = {  # a call of every function that takes an ax
+    "image_grid": (D2[:, :1],),
+    "image_rows": ({"a": D2[:, :1]},),
+    "traversals": (np.ones((2, 3, 4)), ["a", "b"], T3),
+    "latent_plane": (np.ones((4, 4)),),
+    "latent_scatter": (D2, T3),
+    "curves": (T3, {"a": T3}),
+    "schedule_curves": ({"a": (T3, T3)},),
+    "kl_bars": (T3,),
+    "kl_heatmap": (T3, D2),
+    "active_units_curve": (T3, {"a": T3}),
+    "densities": (T3, {"a": T3}),
+    "bound_bar": (-3.0, 1.0, -2.0),
+    "gradient_variance": ([1, 2, 4], {"a": [4, 2, 1]}),
+    "tightness": ([1, 2, 4], T3, T3),
+    "rate_distortion": ({"a": (T3, T3)},),
+    "gamma_traces": (T3, D2),
+    "dot_with_spread": ({"a": T3},),
+    "paired_differences": ({"vanilla": T3, "a": T3},),
+}
+
+
+def test_the_list_above_is_complete():
+    public = inspect.getmembers(plotting, inspect.isfunction)
+    takes_ax = {
+        name
+        for name, function in public
+        if function.__module__ == plotting.__name__
+        and not name.startswith("_")
+        and "ax" in inspect.signature(function).parameters
+    }
+    assert takes_ax == set(SMALL)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_draws_into_the_axes_passed_and_opens_no_other_figure(name):
+    figure, ax = plt.subplots()
+    assert getattr(plotting, name)(*SMALL[name], ax=ax) is ax
+    assert plt.get_fignums() == [figure.number]
+    assert ax.has_data()
+    figure.canvas.draw()  # a layout that cannot be done would warn, and a warning fails
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_opens_one_figure_of_its_own_where_no_axes_are_passed(name):
+    ax = getattr(plotting, name)(*SMALL[name])
+    assert plt.get_fignums() == [ax.figure.number]
+    ax.figure.canvas.draw()
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_leaves_what_was_in_the_axes(name):
+    _, ax = plt.subplots()
+    (before,) = ax.plot([0, 1], [0.5, 0.6], ":", color="#123456", label="before")
+    getattr(plotting, name)(*SMALL[name], ax=ax)
+    assert before in ax.lines
+    look = (before.get_linestyle(), before.get_color(), before.get_marker())
+    assert look == (":", "#123456", "None")
+
+
+REFUSED = {
+    "image_grid: one image without its axis": (
+        lambda: plotting.image_grid(np.zeros(784)),
+        r"images has shape \(784,\), expected \(N, P\)",
+    ),
+    "image_grid: not square": (lambda: plotting.image_grid(np.zeros((2, 783))), "783 pixels"),
+    "image_grid: logits": (
+        lambda: plotting.image_grid(np.full((2, 4), -3.0)),
+        r"expected \[0, 1\]: .*sigmoid",
+    ),
+    "image_grid: columns": (lambda: plotting.image_grid(np.zeros((2, 4)), 0), "columns is 0"),
+    "image_rows: nothing": (lambda: plotting.image_rows({}), "empty dict"),
+    "image_rows: lengths": (
+        lambda: plotting.image_rows({"a": np.zeros((2, 4)), "b": np.zeros((3, 4))}),
+        r"row 'b' has shape \(3, 4\), expected \(2, 4\)",
+    ),
+    "image_rows: columns": (
+        lambda: plotting.image_rows({"a": np.zeros((2, 4))}, ["x"]),
+        "1 column labels for 2",
+    ),
+    "traversals: equal labels": (
+        lambda: plotting.traversals(np.zeros((2, 1, 4)), ["a", "a"], [0]),
+        "all of them to differ",
+    ),
+    "latent_plane: not n * n": (lambda: plotting.latent_plane(np.zeros((5, 4))), "5 images"),
+    "latent_scatter: three columns": (
+        lambda: plotting.latent_scatter(np.zeros((5, 3)), np.zeros(5)),
+        r"mu has shape \(5, 3\), expected \(N, 2\)",
+    ),
+    "latent_scatter: classes": (
+        lambda: plotting.latent_scatter(np.zeros((11, 2)), range(11)),
+        "11 classes",
+    ),
+    "training_curves: axes": (lambda: plotting.training_curves(history(), [None]), "expected 3"),
+    "curves: length": (
+        lambda: plotting.curves([0, 1], {"rate": [1, 2, 3]}),
+        r"rate has shape \(3,\), expected \(2,\)",
+    ),
+    "curves: band": (lambda: plotting.curves([0], {"a": ([0], [0])}), "mean, lower, upper"),
+    "kl_bars: per image": (
+        lambda: plotting.kl_bars(np.zeros((8, 5))),
+        r"kl_per_dim has shape \(8, 5\), expected \(D,\)",
+    ),
+    "kl_bars: empty": (lambda: plotting.kl_bars([]), "nothing to draw"),
+    "kl_bars: order": (lambda: plotting.kl_bars([1, 2], order=[0, 0]), "every index 0 .. 1"),
+    "kl_and_weights": (lambda: plotting.kl_and_weights([1, 2], [1]), r"expected \(2,\)"),
+    "kl_heatmap: transposed": (
+        lambda: plotting.kl_heatmap([0, 1], np.zeros((5, 2))),
+        r"expected \(2, D\)",
+    ),
+    "kl_heatmap: one step": (lambda: plotting.kl_heatmap([0], [[1]]), "at least 2"),
+    "bound_bar: negative gap": (lambda: plotting.bound_bar(-1, -0.5, -2), "KL divergence"),
+    "bound_bar: labels": (lambda: plotting.bound_bar(-3, 1, -2, labels=["a", "b"]), "2 labels"),
+    "rate_distortion": (
+        lambda: plotting.rate_distortion({"a": ([1, 2], [3])}),
+        r"distortion of 'a' has shape \(1,\), expected \(2,\)",
+    ),
+    "controller_trace": (
+        lambda: plotting.controller_trace([0], [1], [1], 0.5, 0.1, axes=[None]),
+        "expected 2",
+    ),
+    "gamma_traces: zero": (lambda: plotting.gamma_traces([0], [[0.0]]), "above 0"),
+    "paired_differences: baseline": (
+        lambda: plotting.paired_differences({"a": [1], "b": [2]}),
+        "expected 'vanilla'",
+    ),
+    "paired_differences: seeds": (
+        lambda: plotting.paired_differences({"vanilla": [1, 2], "b": [2]}),
+        r"b has shape \(1,\), expected \(2,\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refuses_with_a_message_that_helps_and_leaves_no_figure(case):
+    call, message = REFUSED[case]
+    with pytest.raises(ValueError, match=message):
+        call()
+    assert plt.get_fignums() == []

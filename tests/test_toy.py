@@ -1,0 +1,129 @@
+"""Oracle: the model's definition, integrated numerically over a fine grid of z."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+import torch
+from torch.distributions import Normal
+
+from vaelab import GaussianToy
+
+MODELS = [
+    GaussianToy(),
+    GaussianToy(weight=-2.0, bias=0.0, noise=0.3),
+    GaussianToy(weight=0.0, bias=-1.0, noise=2.0),
+]
+X = [-1.7, 0.0, 2.2]
+Z = torch.linspace(-14, 14, 100_001, dtype=torch.float64)
+PRIOR = Normal(torch.zeros((), dtype=torch.float64), 1.0)
+
+every_model = pytest.mark.parametrize("toy", MODELS, ids=str)
+every_x = pytest.mark.parametrize("x", X)
+
+
+def normal(mean: float, std: float) -> Normal:
+    return Normal(torch.tensor(mean, dtype=torch.float64), torch.tensor(std, dtype=torch.float64))
+
+
+def log_joint(toy: GaussianToy, x: float) -> torch.Tensor:
+    """log p(x, z) on the grid, from the definition of the model."""
+    value = torch.tensor(x, dtype=torch.float64)
+    return Normal(toy.weight * Z + toy.bias, toy.noise).log_prob(value) + PRIOR.log_prob(Z)
+
+
+def integral(values: torch.Tensor) -> torch.Tensor:
+    return torch.trapezoid(values, Z)
+
+
+def close(got: torch.Tensor, expected: torch.Tensor, atol: float = 1e-8) -> None:
+    torch.testing.assert_close(got, expected, rtol=0, atol=atol)
+
+
+@every_model
+@every_x
+def test_log_likelihood_is_that_of_the_definition(toy, x):
+    close(toy.log_likelihood(x, Z), log_joint(toy, x) - PRIOR.log_prob(Z))
+
+
+@every_model
+@every_x
+def test_evidence_is_the_joint_integrated_over_z(toy, x):
+    close(toy.log_evidence(x), integral(log_joint(toy, x).exp()).log())
+
+
+@every_model
+@every_x
+def test_posterior_has_the_moments_of_the_normalised_joint(toy, x):
+    density = log_joint(toy, x).exp()
+    density = density / integral(density)
+    mean = integral(Z * density)
+    std = integral((Z - mean) ** 2 * density).sqrt()
+    close(toy.posterior(x)[0], mean)
+    close(toy.posterior(x)[1], std)
+
+
+@every_model
+@every_x
+@pytest.mark.parametrize("mean, std", [(0.0, 1.0), (0.8, 0.4), (-1.5, 1.3)])
+def test_elbo_and_gap_are_the_integrals_that_define_them(toy, x, mean, std):
+    log_q = normal(mean, std).log_prob(Z)
+    close(toy.elbo(x, mean, std), integral(log_q.exp() * (log_joint(toy, x) - log_q)), 1e-7)
+    log_posterior = log_joint(toy, x) - integral(log_joint(toy, x).exp()).log()
+    close(toy.gap(x, mean, std), integral(log_q.exp() * (log_q - log_posterior)), 1e-7)
+
+
+@every_model
+def test_evidence_is_elbo_plus_gap_for_any_q(toy):
+    torch.manual_seed(0)
+    x, mean = 3 * torch.randn(2, 500, dtype=torch.float64)
+    std = torch.rand(500, dtype=torch.float64) + 0.05
+    close(toy.elbo(x, mean, std) + toy.gap(x, mean, std), toy.log_evidence(x), 1e-8)
+    assert (toy.gap(x, mean, std) > 0).all()
+
+
+@every_model
+@every_x
+def test_the_bound_is_tight_and_flat_at_the_posterior(toy, x):
+    mean, std = (part.requires_grad_() for part in toy.posterior(x))
+    close(toy.gap(x, mean, std).detach(), torch.zeros((), dtype=torch.float64), 1e-12)
+    bound = toy.elbo(x, mean, std)
+    bound.backward()
+    assert abs(mean.grad) < 1e-9
+    assert abs(std.grad) < 1e-9
+
+
+def test_a_model_without_a_slope_has_the_prior_for_its_posterior():
+    mean, std = GaussianToy(weight=0.0).posterior(3.0)
+    assert (mean.item(), std.item()) == (0, 1)
+
+
+def test_arguments_broadcast():
+    toy = MODELS[0]
+    x, mean = torch.zeros(5, 1), torch.zeros(3)
+    assert toy.elbo(x, mean, 1.0).shape == (5, 3)
+    assert toy.gap(x, mean, torch.ones(3)).shape == (5, 3)
+    assert toy.log_likelihood(x, mean).shape == (5, 3)
+    assert toy.log_evidence(x).shape == toy.posterior(x)[0].shape == toy.posterior(x)[1].shape
+
+
+@pytest.mark.parametrize(
+    "bad", [{"noise": 0.0}, {"noise": -1.0}, {"weight": math.nan}, {"bias": math.inf}]
+)
+def test_impossible_models_are_refused(bad):
+    with pytest.raises(ValueError, match="noise positive"):
+        GaussianToy(**bad)
+
+
+@pytest.mark.parametrize("std", [0.0, -1.0, math.nan, torch.tensor([1.0, 0.0])])
+@pytest.mark.parametrize("method", ["elbo", "gap"])
+def test_impossible_spreads_are_refused(method, std):
+    with pytest.raises(ValueError, match="std must be positive"):
+        getattr(MODELS[0], method)(0.0, 0.0, std)
+
+
+def test_a_model_cannot_be_changed_by_accident():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        MODELS[0].noise = 2.0
