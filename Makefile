@@ -48,7 +48,7 @@ notebooks: $(INSTALLED) ## execute the lessons in place, as they are committed
 
 figures: $(INSTALLED) ## draw the figures of the README again
 	@echo "==> Drawing figures/"
-	$(RUN) -m vaelab.diagrams
+	$(RUN) -m vaelab.figures
 
 results: $(INSTALLED) ## train what the lessons only cite (long; can be stopped and resumed)
 	@echo "==> Training three seeds of every objective"

@@ -343,7 +343,7 @@ def test_the_estimate_has_its_own_seed(vae, few):
 class TenPixels(Planted):
     """mu is the image itself times ``scale``, so what the probe can know is what is drawn."""
 
-    def __init__(self, scale: float = 1.0) -> None:
+    def __init__(self, scale: float | Tensor = 1.0) -> None:
         super().__init__(torch.zeros(1, 10), torch.zeros(1, 10))
         self.scale = scale
 
@@ -365,6 +365,14 @@ def labelled(train_labels: Tensor, test_labels: Tensor, noise: float = 0.0) -> D
 def test_the_probe_reads_what_is_linearly_there(scale):
     digits = labelled(torch.arange(200) % 10, torch.arange(70) % 10, noise=0.5)
     assert linear_probe(TenPixels(scale), digits) == 1.0
+
+
+def test_the_probe_does_not_care_in_which_units_a_dimension_is():
+    digits = labelled(torch.arange(400) % 10, torch.arange(300) % 10, noise=1.2)
+    tiny_and_huge = torch.logspace(-4, 4, 10)
+    accuracy = linear_probe(TenPixels(), digits)
+    assert 0.5 < accuracy < 1
+    assert linear_probe(TenPixels(tiny_and_huge), digits) == pytest.approx(accuracy, abs=0.02)
 
 
 def test_the_probe_scores_the_test_digits_and_not_the_training_ones():

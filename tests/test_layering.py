@@ -35,12 +35,13 @@ MAY_IMPORT: dict[str, set[str]] = {
 MAY_IMPORT["__init__"] = {*MAY_IMPORT} - {"plotting", "diagrams", "lesson"}
 MAY_IMPORT["exercises"] = {*MAY_IMPORT["__init__"]}
 MAY_IMPORT["results"] = {*MAY_IMPORT["__init__"]}
+MAY_IMPORT["figures"] = {*MAY_IMPORT["__init__"], "plotting", "diagrams"}
 MAY_IMPORT["widgets"] = {*MAY_IMPORT["__init__"], "plotting"}
 
 # What only one layer may know.
 ONLY_IN: dict[str, set[str]] = {
     "ipywidgets": {"widgets"},
-    "matplotlib": {"plotting", "diagrams", "widgets"},
+    "matplotlib": {"plotting", "diagrams", "figures", "widgets"},
     "torchvision": {"data"},
 }
 

@@ -526,10 +526,11 @@ def test_recovery_counts_from_the_end_of_the_starved_phase():
 
 def test_a_run_that_does_not_recover_says_so():
     explorer = SoftFreeBitsPlayground()
-    explorer.set(floor=0.0, starved=200, rate=0.3)
-    assert explorer.numbers["recovery"] == math.inf
-    assert "not within the 500 steps" in explorer.readout.value
-    assert "not within the 500 steps" in explorer.snapshot().get_suptitle()
+    late = {"floor": 0.0, "starved": 300}
+    view = explorer.render(**explorer.values | late)
+    assert view.numbers["recovery"] == math.inf
+    assert "not within the 500 steps" in view.text
+    assert "not within the 500 steps" in explorer.snapshot(**late).get_suptitle()
 
 
 def test_settings_that_the_controller_refuses_are_refused():

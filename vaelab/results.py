@@ -99,7 +99,6 @@ def carry_out(run: Run, steps: int | None = None) -> dict[str, Any]:
     Raises:
         KeyboardInterrupt: if training was stopped: a stopped run is not a result.
     """
-    torch.set_num_threads(1)  # the same arithmetic however many runs go side by side
     digits = load_mnist(run.data)
     torch.manual_seed(run.seed)
     model = MODELS[run.decoder]()
@@ -314,11 +313,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--folder", type=Path, default=Path("build/results"))
     options = parser.parse_args(arguments)
     options.folder.mkdir(parents=True, exist_ok=True)
-    missing = [
-        run
-        for run in grid(os.environ.get("VAELAB_MNIST") or "5k")
-        if not file_of(run, options.folder).exists()
-    ]
+    missing = missing_of(os.environ.get("VAELAB_MNIST") or "5k", options.folder)
     with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
         futures = [pool.submit(keep, run, options.folder) for run in missing]
         for future in tqdm(as_completed(futures), total=len(futures), unit="run"):
@@ -330,8 +325,14 @@ def main(arguments: list[str] | None = None) -> None:
         refresh(Path("README.md"), results)
 
 
+def missing_of(data: str, folder: Path) -> list[Run]:
+    """The runs on one set of digits that have not been finished."""
+    return [run for run in grid(data) if not file_of(run, folder).exists()]
+
+
 def keep(run: Run, folder: Path) -> None:
-    """Carry out a run and write it down, whole or not at all."""
+    """Carry out a run and write it down, whole or not at all; in a process of its own."""
+    torch.set_num_threads(1)  # the same arithmetic however many runs go side by side
     write(file_of(run, folder), json.dumps(carry_out(run)))
 
 

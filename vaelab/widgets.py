@@ -46,6 +46,7 @@ from .training import Evaluation, evaluate
 CPU = torch.device("cpu")
 RANDOM = np.random.default_rng()  # of the Random buttons: a click changes no result of the lesson
 LABEL_WIDTH = "11em"
+PICTURE = {"max_width": "100%", "align_self": "flex-start"}  # as many pixels as were drawn
 TILE = 8  # screen pixels for each pixel of a large image
 SMALL = 2  # and of a small one
 SIDE = 28
@@ -191,7 +192,7 @@ class Explorer(widgets.VBox):
         buttons: Mapping[str, Callable[[], None]] | None = None,
     ) -> None:
         self.controls = controls
-        self.picture = widgets.Image(format="png", layout={"max_width": "100%"})
+        self.picture = widgets.Image(format="png", layout=PICTURE)
         self.readout, self.problem = widgets.HTML(), widgets.HTML()
         self.numbers: dict[str, float] = {}
         actions = {"Reset": self.reset, **(buttons or {})}
@@ -368,7 +369,7 @@ def _choice(label: str, options: Sequence[Any], value: Any) -> Any:
 def _look() -> dict[str, Any]:
     return {
         "style": {"description_width": LABEL_WIDTH},
-        "layout": {"width": "27em"},
+        "layout": {"width": "34em"},
         "continuous_update": True,
     }
 
@@ -1184,7 +1185,7 @@ class BetaExplorer(Explorer):
         controls = {
             "beta": _choice("beta", options, min(self.given, key=lambda beta: abs(beta - 1))),
             "first": _count("first image, no.", 0, 0, last),
-            "draw": _count("draw of z ~ p(z), no.", 0, 0, 99),
+            "draw": _count("draw of z, no.", 0, 0, 99),
         }
         super().__init__(controls, [list(controls.values())])
 
