@@ -54,9 +54,9 @@ results: $(INSTALLED) ## train what the lessons only cite (long; can be stopped 
 	@echo "==> Training three seeds of every objective"
 	$(RUN) -m vaelab.results $(ARGS)
 
-clean: ## remove pages, caches and the environment
-	@echo "==> Removing $(VENV), build/ and caches"
-	rm -rf $(VENV) build dist vaelab.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+clean: ## remove the environment, pages and caches; what `make results` trained stays
+	@echo "==> Removing $(VENV), pages and caches"
+	rm -rf $(VENV) build/html build/lib build/bdist.* dist vaelab.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
 	find vaelab tests tools notebooks -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
 
 # A second call installs nothing: this runs only if one of the two files is newer than the stamp.

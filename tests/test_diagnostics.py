@@ -484,7 +484,6 @@ def test_impossible_selections_are_refused(keep):
         prune(VAE(5, 8), keep)
 
 
-@pytest.mark.xfail(strict=True, reason="IndexError from torch")
 def test_fractions_are_no_indices():
     with pytest.raises(ValueError, match=r"distinct indices within 0 \.\. 4"):
         prune(VAE(5, 8), [0.5, 2.0])

@@ -1,7 +1,8 @@
-"""Every tagged equation of lesson 1, verified by numbers: exact, or within stated standard errors."""
+"""Every tagged equation of lesson 1, verified: exactly, or within stated standard errors."""
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -103,7 +104,9 @@ def test_each_line_of_the_kl_identity(grid):
     lines = [
         integrate(density * (log_q - posterior.log_prob(grid)), grid),
         integrate(density * (log_q - log_p - log_prior + evidence), grid),
-        integrate(density * (log_q - log_prior), grid) - integrate(density * log_p, grid) + evidence,
+        integrate(density * (log_q - log_prior), grid)
+        - integrate(density * log_p, grid)
+        + evidence,
         kl_divergence(q, PRIOR) - integrate(density * log_p, grid) + evidence,
     ]
     for line in lines:
@@ -246,7 +249,7 @@ def test_importance_weighted_bounds_grow_towards_the_evidence():
     ks = (1, 2, 4, 16, 64)
     bounds = [log_ratio[:, :k].logsumexp(dim=1) - math.log(k) for k in ks]
     assert_mean(bounds[0], TOY.elbo(X, 0.8, 1.2).item())
-    for looser, tighter in zip(bounds, bounds[1:]):
+    for looser, tighter in itertools.pairwise(bounds):
         rise = tighter - looser  # paired: the same samples
         assert rise.mean() > SIGMAS * rise.std() / len(rise) ** 0.5
     evidence = TOY.log_evidence(X)

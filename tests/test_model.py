@@ -280,9 +280,7 @@ def test_other_images_are_refused(make, shape):
     "make",
     [
         small_vae,
-        pytest.param(
-            small_gru, marks=pytest.mark.xfail(strict=True, reason="reshaped before it is checked")
-        ),
+        small_gru,
     ],
 )
 def test_another_latent_dimension_is_refused(make):

@@ -48,7 +48,6 @@ def test_beta_elbo_follows_its_schedule_and_tells_the_weight():
         torch.testing.assert_close(objective.weights(3), torch.full((3,), beta))
 
 
-@pytest.mark.xfail(strict=True, reason="torch.full of an int is int64")
 def test_the_weights_of_a_beta_elbo_are_floats_even_if_the_schedule_returns_an_int():
     assert BetaELBO(lambda progress: 1).weights(2).is_floating_point()
 

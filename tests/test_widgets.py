@@ -351,7 +351,8 @@ def test_the_pixels_are_those_of_input_reconstruction_and_sliders(make, model, d
     x = digits.test[index : index + 1]
     mu, _ = model.encode(x)
     z = mu.detach().clone()
-    z[0, d] = 2.5
+    z[0, explorer.dims] = torch.tensor([explorer.values[name] for name in explorer.names])
+    assert z[0, d] == 2.5
     with torch.no_grad():
         expected = torch.cat([x, model.decode(mu).sigmoid(), model.decode(z).sigmoid()])
     page = pixels(explorer.picture.value)
@@ -371,7 +372,8 @@ def test_distortion_is_that_of_the_decoder(make, model, digits):
     x = digits.test[index : index + 1]
     mu, _ = model.encode(x)
     moved = mu.detach().clone()
-    moved[0, d] = -2.0
+    moved[0, explorer.dims] = torch.tensor([explorer.values[name] for name in explorer.names])
+    assert moved[0, d] == -2.0
     log_likelihood = model.log_likelihood(x, torch.stack([mu, moved])).flatten().tolist()
     assert explorer.numbers["distortion_at_mu"] == pytest.approx(-log_likelihood[0], rel=1e-5)
     assert explorer.numbers["distortion"] == pytest.approx(-log_likelihood[1], rel=1e-5)
@@ -410,7 +412,9 @@ def test_the_sliders_follow_the_digit_and_go_back_to_mu(make):
     at_mu = explorer.picture.value
     index = explorer.index(9, 0)
     for name, d in zip(explorer.names, explorer.dims):
-        assert explorer.controls[name].value == pytest.approx(float(explorer.mu[index, d]))
+        assert explorer.controls[name].value == pytest.approx(
+            float(explorer.mu[index, d]), abs=0.0251
+        )
     push(explorer, "most")
     assert explorer.picture.value != at_mu
     explorer.back_to_mu()

@@ -74,7 +74,8 @@ def load_mnist(size: str | None = None, root: str | os.PathLike | None = None) -
     if size == "5k":
         return _load_bundled()
     if size == "full":
-        return _load_full(Path(root or os.environ.get("VAELAB_DATA") or _cache_folder()))
+        folder = Path(root or os.environ.get("VAELAB_DATA") or _cache_folder())
+        return _load_full(folder.expanduser())
     raise ValueError(f"size must be '5k' or 'full', got {size!r} (argument or $VAELAB_MNIST)")
 
 
@@ -118,7 +119,7 @@ def check_images(images: Tensor, name: str = "images") -> None:
     if not (low >= 0 and high <= 1):  # also refuses NaN
         raise ValueError(
             f"{name} must be within [0, 1], got values from {low:g} to {high:g}; "
-            "divide 0..255 images by 255"
+            "if they are 0..255, divide them by 255"
         )
 
 
@@ -127,7 +128,9 @@ def _load_bundled() -> Digits:
         images = torch.from_numpy(file["images"]).float() / 255  # (5000, 784)
         labels = torch.from_numpy(file["labels"]).long()  # (5000,)
     train, test = images[:BUNDLED_TRAIN], images[BUNDLED_TRAIN:]
-    return Digits(train, labels[:BUNDLED_TRAIN], test, labels[BUNDLED_TRAIN:], "MNIST, 5,000 digits")
+    return Digits(
+        train, labels[:BUNDLED_TRAIN], test, labels[BUNDLED_TRAIN:], "MNIST, 5,000 digits"
+    )
 
 
 def _load_full(root: Path) -> Digits:
@@ -136,10 +139,11 @@ def _load_full(root: Path) -> Digits:
     try:
         with _network_timeout(DOWNLOAD_TIMEOUT):
             parts = [MNIST(root, train=train, download=True) for train in (True, False)]
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, ValueError, AssertionError) as error:
         raise RuntimeError(
-            f"the full MNIST is not in {root} and could not be downloaded ({error}). Connect to "
-            "the network once, or set VAELAB_DATA to a folder that has it in torchvision's layout "
+            f"the full MNIST is not in {root}, or damaged there, and could not be downloaded "
+            f"({error}). Delete {root / 'MNIST'} and connect to the network once, or set "
+            "VAELAB_DATA to a folder that has it in torchvision's layout "
             "(MNIST/raw/train-images-idx3-ubyte ...), or use the bundled digits: load_mnist('5k')"
         ) from error
     images = [part.data.reshape(-1, 784).float() / 255 for part in parts]  # (60000|10000, 784)

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .data import Digits, check_images
+from .model import Model
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -50,7 +51,7 @@ def active_units(mu: Tensor, threshold: float = 0.01) -> int:
     return int((mu.var(dim=0) > threshold).sum())
 
 
-def decoder_weight_norms(model: nn.Module) -> Tensor:
+def decoder_weight_norms(model: Model) -> Tensor:
     """How strongly the decoder listens to each latent dimension.
 
     Args:
@@ -63,7 +64,7 @@ def decoder_weight_norms(model: nn.Module) -> Tensor:
 
 
 @torch.no_grad()
-def encode_all(model: nn.Module, images: Tensor, batch_size: int = 1000) -> tuple[Tensor, Tensor]:
+def encode_all(model: Model, images: Tensor, batch_size: int = 1000) -> tuple[Tensor, Tensor]:
     """The posteriors of many images, on the CPU.
 
     Args:
@@ -83,7 +84,7 @@ def encode_all(model: nn.Module, images: Tensor, batch_size: int = 1000) -> tupl
 
 @torch.no_grad()
 def iw_log_likelihood(
-    model: nn.Module, images: Tensor, samples: int = 50, *, seed: int = 0, rows: int = 5000
+    model: Model, images: Tensor, samples: int = 50, *, seed: int = 0, rows: int = 5000
 ) -> Tensor:
     """The importance-weighted lower bound on log p(x) of each image.
 
@@ -116,7 +117,7 @@ def iw_log_likelihood(
     return torch.cat(bounds).cpu()
 
 
-def iw_batch(model: nn.Module, x: Tensor, samples: int, rows: int) -> Tensor:
+def iw_batch(model: Model, x: Tensor, samples: int, rows: int) -> Tensor:
     """The bound of one batch: the log of the mean weight, a chunk of samples at a time.
 
     Args:
@@ -143,7 +144,7 @@ def iw_batch(model: nn.Module, x: Tensor, samples: int, rows: int) -> Tensor:
 
 @torch.no_grad()
 def mutual_information(
-    model: nn.Module, images: Tensor, *, seed: int = 0, block: int = 1000
+    model: Model, images: Tensor, *, seed: int = 0, block: int = 1000
 ) -> MutualInformation:
     """Estimate how many nats z tells about which of the N images it came from.
 
@@ -181,7 +182,7 @@ def _log_q_table(z: Tensor, mu: Tensor, logvar: Tensor) -> Tensor:
     return -0.5 * (quadratic + constant)
 
 
-def linear_probe(model: nn.Module, digits: Digits, *, penalty: float = 1e-3) -> float:
+def linear_probe(model: Model, digits: Digits, *, penalty: float = 1e-3) -> float:
     """Accuracy of a linear classifier that sees only the posterior means.
 
     Multinomial logistic regression on standardised mu, fitted to the training digits by L-BFGS from
@@ -216,7 +217,7 @@ def linear_probe(model: nn.Module, digits: Digits, *, penalty: float = 1e-3) -> 
     return float((predicted == digits.test_labels).float().mean())
 
 
-def prune(model: nn.Module, keep: Tensor | list[int]) -> nn.Module:
+def prune(model: Model, keep: Tensor | list[int]) -> Model:
     """The same model without some of its latent dimensions.
 
     Args:
@@ -227,7 +228,8 @@ def prune(model: nn.Module, keep: Tensor | list[int]) -> nn.Module:
         A copy with ``len(keep)`` latent dimensions.
 
     Raises:
-        ValueError: if nothing is kept, an index repeats or lies outside 0 .. D - 1.
+        ValueError: if nothing is kept, an index repeats, is a fraction or lies outside 0 .. D - 1,
+            or a mask is not (D,).
     """
     index = _as_indices(keep, model.latent_dim)
     smaller = copy.deepcopy(model)
@@ -248,7 +250,8 @@ def _as_indices(keep: Tensor | list[int], latent_dim: int) -> Tensor:
         if index.shape != (latent_dim,):
             raise ValueError(f"a mask must be ({latent_dim},), got {tuple(index.shape)}")
         index = index.nonzero().flatten()
-    inside = index.ndim == 1 and len(index) and 0 <= index.min() and index.max() < latent_dim
+    listed = index.ndim == 1 and len(index) > 0 and not index.is_floating_point()
+    inside = listed and index.min() >= 0 and index.max() < latent_dim
     if not inside or len(index.unique()) < len(index):
         raise ValueError(f"keep must be distinct indices within 0 .. {latent_dim - 1}, got {keep}")
     return index
@@ -262,7 +265,10 @@ def device_of(model: nn.Module) -> torch.device:
 @contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
     """Draw from a seeded random state inside, and leave the global one as it was."""
-    cuda = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=cuda):
-        torch.manual_seed(seed)
+    on_gpu = device.type == "cuda"
+    with torch.random.fork_rng(devices=[device] if on_gpu else []):
+        torch.default_generator.manual_seed(seed)  # of the CPU only: the rest would not be restored
+        if on_gpu:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
         yield

@@ -39,7 +39,9 @@ def reconstructions_and_samples(model: VAE, digits: Digits, seed: int = 0) -> Fi
             "reconstructed": model(shown).logits.sigmoid(),
             "new, from the prior": model.sample(COLUMNS),
         }
-    return plotting.image_rows(rows).figure
+    figure, ax = plt.subplots(figsize=(16, 4))
+    plotting.image_rows(rows, ax=ax)
+    return figure
 
 
 def main(folder: Path) -> None:

@@ -6,18 +6,18 @@ import ast
 import inspect
 import platform
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import version
 
 import torch
 from IPython.display import Markdown
 
 
-def show_source(*objects: object, docstrings: bool = False) -> Markdown:
+def show_source(*objects: Callable, docstrings: bool = False) -> Markdown:
     """The live source of functions, methods or classes: what is shown is what runs.
 
     Args:
-        objects: anything that :func:`inspect.getsource` finds.
+        objects: functions, methods or classes written in Python.
         docstrings: keep them; without them the code fits a slide.
 
     Returns:
@@ -69,7 +69,7 @@ def _without_docstrings(source: str) -> str:
     lines: list[str | None] = list(source.splitlines())
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and ast.get_docstring(node):
-            first, last = node.body[0].lineno - 1, node.body[0].end_lineno
+            first, last = node.body[0].lineno - 1, node.body[0].end_lineno or 0
             lines[first:last] = [None] * (last - first)
     return _squeeze(line for line in lines if line is not None)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -87,10 +87,10 @@ class VAE(nn.Module):
         """p(x|z) as log-odds of every pixel.
 
         Args:
-            z: (..., D).
+            z: (..., B, D).
 
         Returns:
-            logits (..., P), before the sigmoid.
+            logits (..., B, P), before the sigmoid.
 
         Raises:
             ValueError: if the last dimension of ``z`` is not D.
@@ -171,8 +171,8 @@ class RowGRUVAE(nn.Module):
         self.gru = nn.GRU(self.side, hidden_dim, batch_first=True)
         self.to_logits = nn.Linear(hidden_dim, self.side)
 
-    encode = VAE.encode
-    reparameterize = VAE.reparameterize
+    encode: Any = VAE.encode  # the same encoder, line for line
+    reparameterize: Any = VAE.reparameterize
 
     def decode_rows(self, x: Tensor, z: Tensor) -> Tensor:
         """The log-odds of every row, given the true rows above it.
@@ -212,6 +212,7 @@ class RowGRUVAE(nn.Module):
         Returns:
             (..., B) nats.
         """
+        check_columns("z", z, self.latent_dim)
         x = x.expand(*z.shape[:-1], self.data_dim)  # (..., B, 784)
         logits = self.decode_rows(x.reshape(-1, self.data_dim), z.reshape(-1, self.latent_dim))
         return -_cross_entropy(logits.view_as(x), x)
@@ -241,11 +242,14 @@ class RowGRUVAE(nn.Module):
         return torch.tanh(self.from_latent(z)).unsqueeze(0)  # (1, B, H)
 
 
-def soft_bound(raw: Tensor, bound: float = LOGVAR_BOUND) -> Tensor:
-    """Keep a log-variance within (-bound, bound), so that its exponential cannot overflow.
+Model = VAE | RowGRUVAE
 
-    Near zero it is the identity; unlike a clamp it has a gradient everywhere, so a value that ran
-    away can come back.
+
+def soft_bound(raw: Tensor, bound: float = LOGVAR_BOUND) -> Tensor:
+    """Keep a log-variance within [-bound, bound], so that its exponential cannot overflow.
+
+    Near zero it is the identity; unlike a clamp it still has a gradient outside (in float32 up to
+    about nine times the bound), so a value that ran away can come back.
 
     Args:
         raw: any shape, any finite value.

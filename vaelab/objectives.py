@@ -8,11 +8,22 @@ each dimension at the last call, for the record and for plots.
 from __future__ import annotations
 
 import math
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from .schedules import Schedule, constant
+
+
+class Objective(Protocol):
+    """What :func:`vaelab.training.fit` can minimise; :class:`ELBO` is the simplest."""
+
+    def __call__(self, nll: Tensor, kl: Tensor, progress: float) -> Tensor:
+        """(B,) distortion, (B, D) KL, progress in [0, 1] -> a scalar, nats per image."""
+
+    def weights(self, latent_dim: int) -> Tensor:
+        """(latent_dim,) what multiplied the KL of each dimension at the last call."""
 
 
 class ELBO:
@@ -64,12 +75,12 @@ class BetaELBO:
         if not callable(schedule):
             raise TypeError(f"schedule must be a number or a function, got {schedule!r}")
         self.schedule = schedule
-        self.beta = schedule(0.0)
+        self.beta = float(schedule(0.0))
 
     def __call__(self, nll: Tensor, kl: Tensor, progress: float) -> Tensor:
         """Average over the batch of D + beta R; arguments as in :meth:`ELBO.__call__`."""
         _check_terms(nll, kl)
-        self.beta = self.schedule(progress)
+        self.beta = float(self.schedule(progress))
         return (nll + self.beta * kl.sum(dim=-1)).mean()
 
     def weights(self, latent_dim: int) -> Tensor:
@@ -114,8 +125,8 @@ class SoftFreeBits:
     """D + sum over dimensions of gamma_d KL_d, with gamma moved by a controller at every call.
 
     A dimension whose batch average is at or below (1 - tolerance) lam gets a smaller gamma, one at
-    or above (1 + tolerance) lam a larger one; in between nothing moves. Since gamma never exceeds 1,
-    lam is a floor for the KL and not a set point: a dimension that wants more than lam keeps
+    or above (1 + tolerance) lam a larger one; in between nothing moves. Since gamma never exceeds
+    1, lam is a floor for the KL and not a set point: a dimension that wants more than lam keeps
     gamma = 1, the plain ELBO.
 
     Args:
@@ -162,13 +173,18 @@ class SoftFreeBits:
 
         Returns:
             gamma, (D,) or (1,), after the move.
+
+        Raises:
+            ValueError: if the number of dimensions is not that of the first call.
         """
         level = kl.detach().mean(dim=0)  # (D,)
         level = level if self.per_dimension else level.sum(dim=0, keepdim=True)  # (D,) or (1,)
         gamma = torch.full_like(level, self.init) if self.gamma is None else self.gamma
+        if gamma.shape != level.shape:
+            raise ValueError(f"kl has {len(level)} dimensions, at the first call {len(gamma)}")
         down = level <= (1 - self.tolerance) * self.lam
         up = level >= (1 + self.tolerance) * self.lam
-        gamma = torch.where(down, gamma * (1 - self.rate), gamma)
+        gamma = torch.where(down & ~up, gamma * (1 - self.rate), gamma)
         gamma = torch.where(up & ~down, gamma * (1 + self.rate), gamma)
         self.gamma = gamma.clamp(self.floor, 1.0)
         return self.gamma

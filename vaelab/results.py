@@ -23,13 +23,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from .data import Digits, load_mnist
 from .diagnostics import iw_log_likelihood, linear_probe, mutual_information
-from .model import VAE, RowGRUVAE
-from .objectives import ELBO, BetaELBO, FreeBits, SoftFreeBits
+from .model import VAE, Model, RowGRUVAE
+from .objectives import ELBO, BetaELBO, FreeBits, Objective, SoftFreeBits
 from .schedules import linear, staircase
 from .training import History, evaluate, evaluation_images, fit
 
@@ -40,8 +40,10 @@ LAM = 0.5  # nats per dimension, for every kind of free bits
 SCORED = 1000  # test images that are scored one by one
 SAMPLES = 100  # k of the importance-weighted bound
 STEPS = {("5k", "mlp"): 3000, ("full", "mlp"): 4690, ("5k", "gru"): 1400}
-MODELS: dict[str, Callable[[], nn.Module]] = {"mlp": VAE, "gru": RowGRUVAE}
-OBJECTIVES: dict[str, Callable[[int], Any]] = {  # each is called with the number of dimensions
+MODELS: dict[str, Callable[[], Model]] = {"mlp": VAE, "gru": RowGRUVAE}
+OBJECTIVES: dict[
+    str, Callable[[int], Objective]
+] = {  # each is called with the number of dimensions
     "vanilla": lambda dims: ELBO(),
     "staircase": lambda dims: BetaELBO(staircase()),
     "linear warm-up": lambda dims: BetaELBO(linear(warmup=0.5)),
@@ -117,7 +119,7 @@ def carry_out(run: Run, steps: int | None = None) -> dict[str, Any]:
     return measure(run, model, digits, history)
 
 
-def measure(run: Run, model: nn.Module, digits: Digits, history: History) -> dict[str, Any]:
+def measure(run: Run, model: Model, digits: Digits, history: History) -> dict[str, Any]:
     """All that is kept of a run.
 
     Args:
@@ -213,20 +215,13 @@ def load_results() -> dict[str, Any]:
 
 
 def runs_of(results: dict[str, Any], data: str, targets: str, decoder: str, objective: str) -> list:
-    """The runs of one setting, a dictionary for each seed.
-
-    Raises:
-        KeyError: if there is none.
-    """
-    found = [
+    """The runs of one objective in one setting, a dictionary for each seed that is finished."""
+    return [
         run
         for run in results["runs"].values()
         if (run["data"], run["targets"], run["decoder"], run["objective"])
         == (data, targets, decoder, objective)
     ]
-    if not found:
-        raise KeyError(f"no run of {objective!r} on {data}/{targets}/{decoder} in the results")
-    return found
 
 
 def mean_and_spread(runs: list[dict[str, Any]], name: str) -> tuple[float, float]:
@@ -256,8 +251,9 @@ def setting_table(results: dict[str, Any], data: str, targets: str, decoder: str
         data, targets, decoder: as in :class:`Run`.
 
     Returns:
-        Markdown. The column after the bound is its difference to vanilla, paired image by image:
-        the mean over the seeds, and the standard error over the images (mean over the seeds).
+        Markdown, a row for each objective of which all seeds are finished. The column after the
+        bound is its difference to vanilla, paired image by image: the mean over the seeds, and the
+        standard error over the images (mean over the seeds).
     """
     protocol = results["protocol"]
     binary = targets == "binary"
@@ -270,7 +266,9 @@ def setting_table(results: dict[str, Any], data: str, targets: str, decoder: str
     header = ["objective", "-ELBO", "D", "R", score, "minus vanilla (s.e.)", "active", "probe"]
     lines = [header, [":--"] + ["--:"] * (len(header) - 1)]
     for objective in OBJECTIVES:
-        lines.append([objective, *cells(runs_of(results, data, targets, decoder, objective))])
+        runs = runs_of(results, data, targets, decoder, objective)
+        if len(runs) == len(SEEDS):
+            lines.append([objective, *cells(runs)])
     return title + "\n\n" + "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 

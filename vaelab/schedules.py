@@ -58,7 +58,12 @@ def linear(warmup: float = 0.5, start: float = 0.0, stop: float = 1.0) -> Schedu
     _check_share("warmup", warmup)
     _check_at_least("start", start, 0)
     _check_at_least("stop", stop, 0)
-    return lambda progress: start + (stop - start) * min(1.0, _checked(progress) / warmup)
+
+    def schedule(progress: float) -> float:
+        climbed = min(1.0, _checked(progress) / warmup)
+        return (1 - climbed) * start + climbed * stop  # exactly stop at the end
+
+    return schedule
 
 
 def staircase(steps: int = 10) -> Schedule:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -17,7 +18,8 @@ from .data import Digits, check_images
 from .data import binarize as draw_binary
 from .diagnostics import active_units, device_of, seeded
 from .losses import bernoulli_nll, gaussian_kl
-from .objectives import ELBO
+from .model import Model
+from .objectives import ELBO, Objective
 
 EVALUATION_SEED = 0  # of the one binarisation that every evaluation of every run shares
 
@@ -61,7 +63,7 @@ class History:
         interrupted: True if the run was stopped before its last step.
     """
 
-    objective: object
+    objective: Objective
     train_loss: list[float] = field(default_factory=list)
     steps: list[int] = field(default_factory=list)
     elbo: list[float] = field(default_factory=list)
@@ -89,9 +91,9 @@ class History:
 
 
 def fit(
-    model: nn.Module,
+    model: Model,
     digits: Digits,
-    objective: Callable[[Tensor, Tensor, float], Tensor] | None = None,
+    objective: Objective | None = None,
     *,
     steps: int = 3000,
     batch_size: int = 128,
@@ -102,7 +104,7 @@ def fit(
     progress: bool = True,
     device: str | torch.device | None = None,
     clip_norm: float | None = None,
-    on_evaluation: Callable[[nn.Module, int], None] | None = None,
+    on_evaluation: Callable[[Model, int], None] | None = None,
 ) -> History:
     """Train a model in place.
 
@@ -135,9 +137,11 @@ def fit(
         Kingma and Welling (2014), Algorithm 1; Kingma and Ba (2015) for Adam.
     """
     check_budget(len(digits.train), steps, batch_size, evaluations)
+    check_rates(lr, clip_norm)
+    check_images(digits.train, "digits.train")
     home, device = device_of(model), torch.device(device or device_of(model))
     train, test = (part.to(device) for part in (digits.train, evaluation_images(digits, binarize)))
-    model.to(device)
+    model.to(device).train()
     optimizer = torch.optim.Adam(model.parameters(), lr=lr, fused=True)
     history = History(copy.deepcopy(objective or ELBO()))
     due = {round(steps * (i + 1) / evaluations) for i in range(evaluations)}
@@ -153,18 +157,20 @@ def fit(
                     history.record(step, evaluate(model, test))
                     bar.set_postfix_str(f"test -ELBO {-history.elbo[-1]:.1f} nats")
                     if on_evaluation is not None:
-                        on_evaluation(model, step)
+                        with seeded(seed, device):  # what it draws does not change the run
+                            on_evaluation(model, step)
         except KeyboardInterrupt:
             history.interrupted = True
             bar.write(f"Stopped at step {len(history.train_loss)} of {steps}; the model is kept.")
-    model.to(home)
+        finally:
+            model.to(home)
     return history
 
 
 def train_step(
-    model: nn.Module,
+    model: Model,
     x: Tensor,
-    objective: Callable[[Tensor, Tensor, float], Tensor],
+    objective: Objective,
     optimizer: torch.optim.Optimizer,
     progress: float,
     clip_norm: float | None = None,
@@ -216,9 +222,7 @@ def minibatches(images: Tensor, batch_size: int) -> Iterator[Tensor]:
 
 
 @torch.no_grad()
-def evaluate(
-    model: nn.Module, images: Tensor, *, seed: int = 0, batch_size: int = 1000
-) -> Evaluation:
+def evaluate(model: Model, images: Tensor, *, seed: int = 0, batch_size: int = 1000) -> Evaluation:
     """Distortion and rate of a model at beta = 1, with one sampled z for each image.
 
     Args:
@@ -272,6 +276,13 @@ def evaluation_images(digits: Digits, binarize: bool) -> Tensor:
 def progress_bar(steps: int, shown: bool) -> tqdm:
     """A bar on standard output: the same in a terminal, in Jupyter and in a saved notebook."""
     return tqdm(total=steps, disable=not shown, file=sys.stdout, unit="step", mininterval=0.5)
+
+
+def check_rates(lr: float, clip_norm: float | None) -> None:
+    """Refuse a step size or a norm that is not positive and finite."""
+    for name, value in {"lr": lr, "clip_norm": 1.0 if clip_norm is None else clip_norm}.items():
+        if not (value > 0 and math.isfinite(value)):
+            raise ValueError(f"{name} must be positive and finite, got {value}")
 
 
 def check_budget(images: int, steps: int, batch_size: int, evaluations: int) -> None:

@@ -38,6 +38,7 @@ from . import schedules
 from .data import Digits, check_images
 from .diagnostics import encode_all
 from .losses import bernoulli_nll, gaussian_kl
+from .model import VAE
 from .objectives import SoftFreeBits
 from .plotting import COLORS, image_rows, mosaic, traversals, use_style
 from .toy import GaussianToy
@@ -354,11 +355,12 @@ def _count(label: str, value: int, low: int, high: int, step: int = 1) -> Any:
     )
 
 
-def _toggle(label: str, options: Mapping[str, str]) -> Any:
+def _toggle(label: str, options: Mapping[str, str], value: str) -> Any:
     return widgets.ToggleButtons(
         options=list(options.items()),
+        value=value,
         description=label,
-        style={"description_width": LABEL_WIDTH, "button_width": "13em"},
+        style={"description_width": LABEL_WIDTH, "button_width": "12em"},
     )
 
 
@@ -564,7 +566,7 @@ class ScheduleExplorer(Explorer):
         _check_steps(steps)
         self.run_steps = steps
         controls = {
-            "kind": _choice("schedule", list(PARAMETERS), "linear"),
+            "kind": _toggle("schedule", {kind: kind for kind in PARAMETERS}, "linear"),
             "beta": _slider("beta", 1, 0, 2, 0.05),
             "warmup": _slider("warm-up, share", 0.5, 0.05, 1, 0.05),
             "start": _slider("first beta", 0, 0, 2, 0.05),
@@ -633,7 +635,8 @@ def _schedule_text(numbers: Mapping[str, float]) -> str:
 
 # ------------------------------------------------------------------------- the latent space
 
-VIEWS = {"one digit": "one", "a row for each dimension": "grid", "between two digits": "between"}
+VIEWS = {"one digit": "one", "grid of dimensions": "grid", "between two digits": "between"}
+Z_STEP = 0.05  # the browser shows and sends multiples of it, so mu is rounded to one
 GRID_VALUES = np.linspace(-3, 3, 13)
 SHARES = np.linspace(0, 1, 11)
 
@@ -663,7 +666,7 @@ class LatentExplorer(Explorer):
         self.kl = gaussian_kl(self.mu, logvar).mean(dim=0)  # (D,)
         self.dims = _most_and_least(self.kl, used, dead)
         self.names = [f"z[{d}]" for d in self.dims]
-        controls = {"view": _toggle("show", VIEWS), **self._pickers(), **self._sliders()}
+        controls = {"view": _toggle("show", VIEWS, "one"), **self._pickers(), **self._sliders()}
         pick = [["view"], ["digit", "example"], ["to_digit", "to_example", "mix"], self.names]
         rows = [[controls[name] for name in names] for names in pick]
         buttons = {"Random digit": self.random, "Back to mu": self.back_to_mu}
@@ -687,7 +690,7 @@ class LatentExplorer(Explorer):
     def _sliders(self) -> dict[str, Any]:
         reach = max(3.0, math.ceil(float(self.mu[:, self.dims].abs().max())))
         return {
-            name: _slider(self.label(d), 0, -reach, reach, 0.05)
+            name: _slider(self.label(d), 0, -reach, reach, Z_STEP)
             for name, d in zip(self.names, self.dims)
         }
 
@@ -703,7 +706,7 @@ class LatentExplorer(Explorer):
         if name in ("", "digit", "example"):
             index = self.index(self.controls["digit"].value, self.controls["example"].value)
             for control, d in zip(self.names, self.dims):
-                self.controls[control].value = float(self.mu[index, d])
+                self.controls[control].value = round(float(self.mu[index, d]) / Z_STEP) * Z_STEP
         view = self.controls["view"].value
         _show(self.rows[2], view == "between")
         _show(self.rows[3], view == "one")
@@ -883,7 +886,7 @@ class LatentExplorer(Explorer):
         self.set(digit=digit, example=int(RANDOM.integers(count)))
 
     def back_to_mu(self) -> None:
-        """Put the sliders of z to the mean of q(z|x)."""
+        """Put the sliders of z to the mean of q(z|x), to the nearest step."""
         self.set(example=self.controls["example"].value)
 
 
@@ -1174,7 +1177,7 @@ class BetaExplorer(Explorer):
         ValueError: if there is no model, a beta is negative, or there are fewer than 8 test images.
     """
 
-    def __init__(self, models_by_beta: Mapping[float, nn.Module], digits: Digits) -> None:
+    def __init__(self, models_by_beta: Mapping[float, VAE], digits: Digits) -> None:
         _check_digits(digits)
         if len(digits.test) < BetaPlot.columns:
             raise ValueError(f"{BetaPlot.columns} test images are needed, got {len(digits.test)}")
@@ -1263,7 +1266,7 @@ class BetaExplorer(Explorer):
             return figure
 
 
-def _sorted_models(models_by_beta: Mapping[float, nn.Module]) -> dict[float, nn.Module]:
+def _sorted_models(models_by_beta: Mapping[float, VAE]) -> dict[float, VAE]:
     if not models_by_beta:
         raise ValueError("models_by_beta is empty: pass at least one trained model, {beta: model}")
     for beta, model in models_by_beta.items():
