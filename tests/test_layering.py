@@ -37,11 +37,13 @@ MAY_IMPORT["exercises"] = {*MAY_IMPORT["__init__"]}
 MAY_IMPORT["results"] = {*MAY_IMPORT["__init__"]}
 MAY_IMPORT["figures"] = {*MAY_IMPORT["__init__"], "plotting", "diagrams"}
 MAY_IMPORT["widgets"] = {*MAY_IMPORT["__init__"], "plotting"}
+MAY_IMPORT["kernelfree"] = {*MAY_IMPORT["__init__"], "widgets"}
+MAY_IMPORT["preview"] = {*MAY_IMPORT["__init__"], "plotting", "widgets"}
 
 # What only one layer may know.
 ONLY_IN: dict[str, set[str]] = {
     "ipywidgets": {"widgets"},
-    "matplotlib": {"plotting", "diagrams", "figures", "widgets"},
+    "matplotlib": {"plotting", "diagrams", "figures", "preview", "widgets"},
     "torchvision": {"data"},
 }
 

@@ -137,6 +137,7 @@ def measure(run: Run, model: Model, digits: Digits, history: History) -> dict[st
     information = mutual_information(model, test)
     return {
         **run._asdict(),
+        "torch": torch.__version__,
         "steps": len(history.train_loss),
         "neg_elbo": round(-final.elbo, 4),
         "distortion": round(final.distortion, 4),
@@ -190,10 +191,8 @@ def collect(runs: Iterable[dict[str, Any]]) -> dict[str, Any]:
 
 
 def protocol() -> dict[str, Any]:
-    """Versions and budgets that belong to the numbers."""
+    """The budgets that belong to the numbers."""
     return {
-        "torch": torch.__version__,
-        "python": platform.python_version(),
         "machine": f"{platform.machine()} CPU, one thread per run",
         "seeds": list(SEEDS),
         "steps": {"/".join(setting): steps for setting, steps in STEPS.items()},
@@ -318,6 +317,8 @@ def main(arguments: list[str] | None = None) -> None:
             future.result()
     finished = [json.loads(path.read_text()) for path in sorted(options.folder.glob("*.json"))]
     results = collect(finished)
+    if RESULTS.exists():  # runs on other digits, finished earlier, stay
+        results["runs"] = dict(sorted({**load_results()["runs"], **results["runs"]}.items()))
     write(RESULTS, json.dumps(results, indent=1) + "\n")
     if Path("README.md").exists():
         refresh(Path("README.md"), results)

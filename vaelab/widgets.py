@@ -664,7 +664,7 @@ class LatentExplorer(Explorer):
         self.given, self.digits = model, digits
         self.mu, logvar = encode_all(self.model, digits.test)  # (N, D), (N, D)
         self.kl = gaussian_kl(self.mu, logvar).mean(dim=0)  # (D,)
-        self.dims = _most_and_least(self.kl, used, dead)
+        self.dims = most_and_least(self.kl, used, dead)
         self.names = [f"z[{d}]" for d in self.dims]
         controls = {"view": _toggle("show", VIEWS, "one"), **self._pickers(), **self._sliders()}
         pick = [["view"], ["digit", "example"], ["to_digit", "to_example", "mix"], self.names]
@@ -696,7 +696,7 @@ class LatentExplorer(Explorer):
 
     def label(self, d: int) -> str:
         """A dimension with its KL, as its slider is labelled."""
-        return f"z[{d}]: {self.kl[d]:.2f} nats"
+        return dimension_label(d, self.kl)
 
     def follow(self, name: str) -> None:
         """Keep the number of the example within its class, the sliders at mu, the rows in view."""
@@ -897,7 +897,25 @@ def _distortion_text(numbers: Mapping[str, float]) -> str:
     )
 
 
-def _most_and_least(kl: Tensor, used: int, dead: int) -> list[int]:
+def dimension_label(d: int, kl: Tensor) -> str:
+    """A dimension with its KL; ``kl`` is (D,), nats."""
+    return f"z[{d}]: {kl[d]:.2f} nats"
+
+
+def most_and_least(kl: Tensor, used: int, dead: int) -> list[int]:
+    """The dimensions worth a slider, by falling KL.
+
+    Args:
+        kl: (D,) nats.
+        used: how many with the largest KL, at least 1.
+        dead: how many with the smallest.
+
+    Returns:
+        Indices of dimensions; all of them if there are no more than asked for.
+
+    Raises:
+        ValueError: if a count is too small or no integer.
+    """
     if not (isinstance(used, int) and isinstance(dead, int) and used >= 1 and dead >= 0):
         raise ValueError(f"used must be at least 1 and dead at least 0, got {used} and {dead}")
     order = kl.argsort(descending=True).tolist()

@@ -1,0 +1,106 @@
+"""A short animation of the latent explorer: ``python -m vaelab.preview latent_explorer.gif``.
+
+It trains the model of the first lesson on the bundled digits and moves the sliders one by one.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import torch
+from matplotlib.animation import FuncAnimation, PillowWriter
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from torch import nn
+
+from .data import Digits, load_mnist
+from .model import VAE
+from .plotting import COLORS, use_style
+from .training import fit
+from .widgets import LatentExplorer
+
+MOVED = 5  # sliders
+FRAMES = 16  # for each slider
+REACH = 2.5
+
+
+def preview(model: nn.Module, digits: Digits, digit: int = 3, example: int = 2) -> FuncAnimation:
+    """Move the most informative dimensions of a digit, and one dead one, there and back.
+
+    Args:
+        model: a trained VAE.
+        digits: a test image of them is shown.
+        digit: its class.
+        example: its number within the class.
+
+    Returns:
+        The animation; what it shows is what `LatentExplorer` decodes.
+    """
+    explorer = LatentExplorer(model, digits, used=MOVED - 1, dead=1)
+    explorer.set(digit=digit, example=example)
+    start = [explorer.values[name] for name in explorer.names]
+    with mpl.rc_context():
+        use_style()
+        figure = Figure(figsize=(8.2, 3.1), dpi=100)
+        FigureCanvasAgg(figure)
+        tracks, shown = figure.subplots(1, 2, width_ratios=[1.7, 1])
+        dots = _draw_tracks(tracks, [explorer.label(d) for d in explorer.dims])
+        image = shown.imshow(np.zeros((28, 28)), cmap="gray", vmin=0, vmax=1)
+        shown.set(xticks=[], yticks=[], title="decoded")
+        figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+
+    def frame(number: int) -> list[Artist]:
+        values = _positions(start, number)
+        dots.set_data(values, range(len(values)))
+        z = explorer.latent(digit, example, dict(zip(explorer.names, values)))
+        image.set_data(explorer.decode(z.unsqueeze(0))[1].reshape(28, 28))
+        return [dots, image]
+
+    return FuncAnimation(figure, frame, frames=MOVED * FRAMES, interval=90)
+
+
+def _draw_tracks(ax: Axes, labels: list[str]) -> Line2D:
+    """One line for each slider, labelled; the dots on them come back."""
+    for row in range(len(labels)):
+        ax.plot([-4, 4], [row, row], color="#BBBBBB", lw=5, solid_capstyle="round")
+    ax.set(xlim=(-4.3, 4.3), ylim=(len(labels) - 0.5, -0.5), xlabel="$z$")
+    ax.set_yticks(range(len(labels)), labels)
+    ax.tick_params(axis="y", length=0)
+    ax.grid(False)
+    ax.spines[:].set_visible(False)
+    return ax.plot([], [], "o", ms=14, color=COLORS["elbo"])[0]
+
+
+def _positions(start: list[float], number: int) -> list[float]:
+    """Where the sliders are in a frame: one of them swings once through, the others rest."""
+    moving, phase = divmod(number, FRAMES)
+    values = list(start)
+    swing = math.sin(2 * math.pi * phase / FRAMES)
+    values[moving] += abs(swing) * (math.copysign(REACH, swing) - start[moving])
+    return values
+
+
+def main(target: Path) -> None:
+    """Train the model of the first lesson and write its preview.
+
+    Args:
+        target: the GIF to write.
+    """
+    digits = load_mnist("5k")
+    torch.manual_seed(0)
+    model = VAE()
+    fit(model, digits)
+    preview(model, digits).save(target, writer=PillowWriter(fps=11))
+    print(target)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path("figures/latent_explorer.gif"))
