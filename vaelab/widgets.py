@@ -637,7 +637,7 @@ def _schedule_text(numbers: Mapping[str, float]) -> str:
 
 VIEWS = {"one digit": "one", "grid of dimensions": "grid", "between two digits": "between"}
 Z_STEP = 0.05  # the browser shows and sends multiples of it, so mu is rounded to one
-GRID_VALUES = np.linspace(-3, 3, 13)
+GRID_VALUES = np.linspace(-3, 3, 7)
 SHARES = np.linspace(0, 1, 11)
 
 
@@ -788,7 +788,7 @@ class LatentExplorer(Explorer):
 
     def _grid(self, digit: int, example: int, **values: Any) -> View:
         _, numbers = self._compare(digit, example, values)
-        images = self.traverse(self.latent(digit, example, values))  # (rows, 13, 784)
+        images = self.traverse(self.latent(digit, example, values))  # (rows, 7, 784)
         page = self._grid_page.copy()
         paste(page, 160, 30, enlarge(images.reshape(-1, images.shape[-1]), len(GRID_VALUES), SMALL))
         text = "Each row moves one dimension from -3 to 3; the others stay where the sliders are."
@@ -797,7 +797,7 @@ class LatentExplorer(Explorer):
     @cached_property
     def _grid_page(self) -> np.ndarray:
         rows = {(0, 58 + 60 * i): self.label(d) for i, d in enumerate(self.dims)}
-        columns = {(170 + 60 * j, 15): f"{v:g}" for j, v in enumerate(GRID_VALUES)}
+        columns = {(180 + 60 * j, 15): f"{v:g}" for j, v in enumerate(GRID_VALUES)}
         return sheet(160 + 60 * len(columns), 30 + 60 * len(rows), rows | columns, 15)
 
     def traverse(self, z: Tensor) -> np.ndarray:
@@ -807,9 +807,9 @@ class LatentExplorer(Explorer):
             z: (D,).
 
         Returns:
-            (rows, 13, 784) pixel means, a row for each dimension that has a slider.
+            (rows, 7, 784) pixel means, a row for each dimension that has a slider.
         """
-        grid = z.repeat(len(self.dims), len(GRID_VALUES), 1)  # (rows, 13, D)
+        grid = z.repeat(len(self.dims), len(GRID_VALUES), 1)  # (rows, 7, D)
         for row, d in enumerate(self.dims):
             grid[row, :, d] = torch.tensor(GRID_VALUES)
         return self.decode(grid)[1]
@@ -859,8 +859,8 @@ class LatentExplorer(Explorer):
         images, _ = self._compare(values["digit"], values["example"], values)
         z = self.latent(values["digit"], values["example"], values)  # (D,)
         labels = [self.label(d) for d in self.dims]
-        title = "One dimension to a row, by falling KL; the others stay"
-        with _styled_figure(9.6, 8.8) as figure:
+        title = "Each row moves one dimension"
+        with _styled_figure(6.9, 8.6) as figure:
             parts: Any = figure.subfigures(2, 1, height_ratios=[1, 4])
             top, bottom = (part.subplots() for part in parts)
             image_rows({f"digit {values['digit']}": images}, ["input x", "from mu", "sliders"], top)
@@ -968,7 +968,7 @@ def resting_kl(strength: float, gamma: float) -> float:
     return max(0.0, strength - 0.5 * math.log(max(gamma, 1.4e-45)))
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def simulate(
     controller: SoftFreeBits, strength: float, starved: int, steps: int, response: float = 0.05
 ) -> Trace:
@@ -1018,7 +1018,7 @@ def recovery(kl: np.ndarray, starved: int, near: float) -> float:
 class ControllerPlot(Plot):
     """KL with the dead band above gamma, over the steps of a run."""
 
-    size = (9.4, 4.9)
+    size = (9.0, 4.7)
 
     def build(self, steps: int) -> list[Artist]:
         """Axes that leave room for wind-up: KL linear below 1 nat, gamma logarithmic."""
@@ -1061,12 +1061,12 @@ class SoftFreeBitsPlayground(Explorer):
         ValueError: if ``steps`` is not an integer of at least 10.
     """
 
-    def __init__(self, steps: int = 500) -> None:
+    def __init__(self, steps: int = 400) -> None:
         _check_steps(steps)
         self.steps = steps
         controls = {
             "strength": _slider("KL at gamma 1, nats", -1.0, -2, 2, 0.1),
-            "starved": _count("starved for, steps", 100, 0, 2 * steps // 5, 10),
+            "starved": _count("starved for, steps", 80, 0, 2 * steps // 5, 10),
             "floor": _choice("floor of gamma", [0.0, 1e-6, 1e-4, 1e-3, 1e-2, 1e-1], 1e-3),
             "init": _slider("gamma at the start", 1.0, 0.1, 1, 0.05),
             "lam": _slider("lambda, nats", 0.5, 0.1, 2, 0.05),
@@ -1144,7 +1144,7 @@ def _check_steps(steps: int) -> None:
 class BetaPlot(Plot):
     """Inputs, reconstructions and prior samples beside the rate-distortion plane."""
 
-    size = (10.6, 4.6)
+    size = (9.8, 4.3)
     columns = 8
 
     def build(self, scores: Mapping[float, Evaluation]) -> list[Artist]:
