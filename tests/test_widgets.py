@@ -186,6 +186,7 @@ def test_snapshot_is_a_figure_of_its_own(make, kind, recwarn):
     figure.savefig(png, format="png")
     assert (pixels(png.getvalue())[..., :3].min(axis=2) < 250).mean() > 0.02  # not blank
     assert not recwarn.list
+    assert figure._repr_png_().startswith(b"\x89PNG")  # a notebook shows it without pyplot's help
     push(explorer, PARTS[kind][0])
     assert explorer.snapshot() is not figure
 
@@ -196,11 +197,15 @@ def test_every_control_has_a_label_that_fits(make, kind):
         assert 3 < len(control.description) <= 20
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_fifty_re_creations_leave_one(make, kind):
+# An explorer of curves draws its figure when it is made: fifty of the cheapest, and a few of each.
+@pytest.mark.parametrize(
+    ("kind", "times"),
+    [(LatentExplorer, 50), (ScheduleExplorer, 50), *((kind, 6) for kind in KINDS)],
+)
+def test_re_creations_leave_one(make, kind, times):
     make(kind)
     before, figures, boxes = open_widgets(), [], []
-    for _ in range(50):
+    for _ in range(times):
         explorer = make(kind)
         heavy = explorer.model if kind is LatentExplorer else explorer.plot
         figures.append(weakref.ref(heavy))

@@ -34,7 +34,8 @@ def show_source(*objects: Callable, docstrings: bool = False) -> Markdown:
 
 def versions() -> str:
     """Python, torch and ipywidgets versions and the device, in one line."""
-    device = f"{pick_device()}, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    device = f"{pick_device()}, {threads} thread{'s' * (threads > 1)}"
     packages = ", ".join(f"{name} {version(name)}" for name in ("vaelab", "torch", "ipywidgets"))
     return f"Python {platform.python_version()}, {packages}; training on {device}"
 

@@ -424,7 +424,7 @@ def training_curves(history: Any, axes: Any = None) -> Figure:
     for ax, (title, key, _) in zip(axes, _PANELS):
         colors = [COLORS[key]] if single else palette(runs)
         for (label, (steps, values)), color in zip(data.items(), colors):
-            ax.plot(steps, values[key], "o-", color=color, label=label or "evaluation, β = 1")
+            ax.plot(steps, values[key], "o-", color=color, label=label or "test images")
         ax.set(title=title, xlabel="step", ylabel=NATS if ax is axes[0] else "")
         ax.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
         _zoom(ax, [(steps, values[key]) for steps, values in data.values()])
@@ -838,7 +838,7 @@ def gradient_variance(samples: Any, variances: Mapping[str, Any], ax: Axes | Non
         ax: where to draw; a new figure if None.
 
     Returns:
-        the Axes; between exactly two estimators an arrow states the ratio of their last variances.
+        the Axes; between exactly two estimators an arrow states the ratio of their first variances.
 
     Raises:
         ValueError: no line, or a line whose length is not that of samples.
@@ -848,8 +848,8 @@ def gradient_variance(samples: Any, variances: Mapping[str, Any], ax: Axes | Non
         line.set_marker(marker)
     ax.set(xscale="log", yscale="log")
     if len(variances) == 2:
-        last = [float(_array(v, k, "S")[-1]) for k, v in variances.items()]
-        _ratio(ax, float(_array(samples, "samples", "S")[-1]), min(last), max(last))
+        first = [float(_array(v, k, "S")[0]) for k, v in variances.items()]
+        _ratio(ax, float(_array(samples, "samples", "S")[0]), min(first), max(first))
     ax.legend()
     return ax
 
@@ -858,9 +858,9 @@ def _ratio(ax: Axes, x: float, low: float, high: float) -> None:
     """Draw a double arrow from low to high at x, on a logarithmic axis, and write their ratio."""
     arrow = {"arrowstyle": "<->", "color": GREY, "linewidth": 1.5, "shrinkA": 6, "shrinkB": 6}
     ax.annotate("", (x, low), (x, high), arrowprops=arrow)
-    note: dict[str, Any] = {"ha": "right", "va": "center", "path_effects": _halo()}
-    at, text = (x, math.sqrt(low * high)), f"× {high / low:,.3g}"
-    ax.annotate(text, at, (-8, 0), textcoords="offset points", **note)
+    note: dict[str, Any] = {"ha": "left", "va": "center", "path_effects": _halo()}
+    at, text = (x, math.sqrt(low * high)), f"× {high / low:,.1g}"
+    ax.annotate(text, at, (8, 0), textcoords="offset points", **note)
 
 
 def tightness(

@@ -23,13 +23,13 @@ from typing import Any, NamedTuple
 
 import ipywidgets as widgets
 import matplotlib as mpl
+import matplotlib.figure
 import numpy as np
 import torch
 from IPython import get_ipython
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
@@ -123,6 +123,15 @@ def sheet(width: int, height: int, texts: Mapping[tuple[int, int], str], size: i
 def paste(page: np.ndarray, x: int, y: int, tile: np.ndarray) -> None:
     """Put a tile on a page, in place, its upper left corner at (x, y)."""
     page[y : y + tile.shape[0], x : x + tile.shape[1]] = tile
+
+
+class Figure(matplotlib.figure.Figure):
+    """A figure that a notebook shows even if no pyplot has been used before."""
+
+    def _repr_png_(self) -> bytes:
+        file = BytesIO()
+        self.savefig(file, format="png")
+        return file.getvalue()
 
 
 @contextmanager
