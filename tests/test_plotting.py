@@ -338,9 +338,9 @@ def test_bound_bar_takes_a_single_number_and_shows_a_broken_identity():
     assert bar.get_x() + bar.get_width() == pytest.approx(-3.0)
 
 
-def test_gradient_variance_states_the_ratio_at_the_last_point():
-    k = np.array([1, 10, 100])
-    ax = plotting.gradient_variance(k, {"score function": 30 / k, "reparameterised": 0.5 / k})
+def test_gradient_variance_states_the_ratio_at_the_first_point():
+    k = np.array([1.0, 10.0, 100.0])
+    ax = plotting.gradient_variance(k, {"score function": 30 / k, "reparameterised": 0.5 / k**1.5})
     assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
     assert "× 60" in texts(ax)
     np.testing.assert_allclose(line(ax, "score function").get_ydata(), 30 / k)

@@ -859,7 +859,7 @@ def _ratio(ax: Axes, x: float, low: float, high: float) -> None:
     arrow = {"arrowstyle": "<->", "color": GREY, "linewidth": 1.5, "shrinkA": 6, "shrinkB": 6}
     ax.annotate("", (x, low), (x, high), arrowprops=arrow)
     note: dict[str, Any] = {"ha": "left", "va": "center", "path_effects": _halo()}
-    at, text = (x, math.sqrt(low * high)), f"× {high / low:,.1g}"
+    at, text = (x, math.sqrt(low * high)), f"× {float(f'{high / low:.1g}'):,g}"
     ax.annotate(text, at, (8, 0), textcoords="offset points", **note)
 
 

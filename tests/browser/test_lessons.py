@@ -1,0 +1,60 @@
+"""Every lesson in JupyterLab: all cells run, and what can be moved moves."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from notebook_tools import LESSONS, code_cells, read
+from playwright.sync_api import Locator, Page, expect
+
+IDLE = "Python 3 (ipykernel) | Idle"
+MINUTES = 60_000  # milliseconds
+MADE = re.compile(r"\b\w+(?:Explorer|Playground)\(")
+
+
+def explorer_cells(path: Path) -> list[int]:
+    """The places of the cells that show an explorer, counted as JupyterLab counts cells."""
+    nb = read(path)
+    return [
+        place
+        for place, cell in enumerate(nb.cells)
+        if cell.cell_type == "code" and MADE.search(cell.source) and ".snapshot" not in cell.source
+    ]
+
+
+def slider(cell: Locator) -> Locator:
+    return cell.locator('[role="slider"]:visible').first
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_lesson_runs_and_its_explorers_move(path: Path, lab: tuple[str, Path], page: Page) -> None:
+    address, folder = lab
+    shutil.copy(path, folder)
+    page.goto(f"{address}/doc/tree/{path.name}")
+    page.get_by_text(IDLE).wait_for()
+    page.get_by_role("menuitem", name="Kernel", exact=True).click()
+    page.get_by_role("menuitem", name=re.compile("Restart Kernel and Run All Cells")).click()
+    page.get_by_role("button", name=re.compile("Restart")).click()
+    last = len(code_cells(read(path)))
+    places = [i for i, cell in enumerate(read(path).cells) if cell.cell_type == "code"]
+    final = page.locator(f'[data-windowed-list-index="{places[-1]}"] .jp-InputPrompt')
+    expect(final).to_have_text(f"[{last}]:", timeout=8 * MINUTES)
+    page.get_by_text(IDLE).wait_for()
+    assert page.locator('.jp-OutputArea-output[data-mime-type*="stderr"]').count() == 0
+    assert page.locator('.jp-OutputArea-output[data-mime-type*="error"]').count() == 0
+    for place in explorer_cells(path):
+        assert_moves(page.locator(f'.jp-Notebook-cell[data-windowed-list-index="{place}"]'))
+
+
+def assert_moves(cell: Locator) -> None:
+    """A key on its first slider changes the picture of an explorer."""
+    cell.scroll_into_view_if_needed()
+    image = cell.locator("img.widget-image")
+    image.wait_for()
+    before = image.get_attribute("src")
+    slider(cell).press("ArrowRight")
+    expect(image).not_to_have_attribute("src", before)
+    expect(cell.get_by_role("alert")).to_have_count(0)
