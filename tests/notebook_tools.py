@@ -13,7 +13,11 @@ ROOT = Path(__file__).resolve().parent.parent
 LESSONS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 # The lessons that must exist, in order: one that is lost or renamed is a red test.
-EXPECTED = ["01_elbo_and_vanilla_vae.ipynb"]
+EXPECTED = [
+    "01_elbo_and_vanilla_vae.ipynb",
+    "02_beta_annealing.ipynb",
+    "03_soft_free_bits.ipynb",
+]
 
 
 def read(path: Path) -> NotebookNode:
