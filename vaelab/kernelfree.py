@@ -11,6 +11,7 @@ import json
 import math
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -51,23 +52,28 @@ def kernel_free_page(
     mu, logvar = encode_all(model, digits.test)  # (N, D), (N, D)
     kl = gaussian_kl(mu, logvar).mean(dim=0)  # (D,)
     dims = most_and_least(kl, used, dead)
-    classes = digits.test_labels.unique().tolist()
-    rows = torch.cat([_first(digits.test_labels, c, per_class) for c in classes])
-    data = (
-        _shapes(model)
-        | _weights(model)
-        | {
-            "classes": classes,
-            "perClass": per_class,
-            "images": _base64((digits.test[rows] * 255).round().byte()),
-            "mu": _base64(mu[rows].half()),
-            "dims": dims,
-            "labels": [dimension_label(d, kl) for d in dims],
-            "reach": max(3, math.ceil(float(mu[rows].abs().max()))),
-            "step": Z_STEP,
-        }
-    )
+    data = {
+        **_shapes(model),
+        **_weights(model),
+        **_examples(digits, mu, per_class),
+        "dims": dims,
+        "labels": [dimension_label(d, kl) for d in dims],
+        "step": Z_STEP,
+    }
     return TEMPLATE.read_text("utf-8").replace("{{DATA}}", json.dumps(data))
+
+
+def _examples(digits: Digits, mu: Tensor, per_class: int) -> dict[str, Any]:
+    """The first test images of each class, their mu, and how far a slider must reach."""
+    classes = digits.test_labels.unique().tolist()
+    rows = torch.cat([_first(digits.test_labels, digit, per_class) for digit in classes])
+    return {
+        "classes": classes,
+        "perClass": per_class,
+        "images": _base64((digits.test[rows] * 255).round().byte()),
+        "mu": _base64(mu[rows].half()),
+        "reach": max(3, math.ceil(float(mu[rows].abs().max()))),
+    }
 
 
 def _shapes(model: VAE) -> dict[str, int]:

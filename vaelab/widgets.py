@@ -191,7 +191,7 @@ class Explorer(widgets.VBox):
 
     Args:
         controls: what can be moved, by name.
-        layout: the rows of controls; a row is a list of widgets.
+        rows: the same in rows, as they are shown.
         buttons: further buttons, label -> what a click does.
     """
 
@@ -294,7 +294,7 @@ class Explorer(widgets.VBox):
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """For matrices this small a second thread costs more than it brings: the browser needs it."""
+    """For matrices this small a second thread costs more than it brings, beside a busy browser."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

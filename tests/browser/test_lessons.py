@@ -7,8 +7,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from notebook_tools import LESSONS, code_cells, read
 from playwright.sync_api import Locator, Page, expect
+
+from notebook_tools import LESSONS, code_cells, read
 
 IDLE = "Python 3 (ipykernel) | Idle"
 MINUTES = 60_000  # milliseconds
