@@ -134,8 +134,9 @@ def test_a_browser_without_a_network_shows_the_equation(page: Path) -> None:
         tab = context.new_page()
         tab.on("request", lambda request: asked.append(request.url))
         tab.goto(page.as_uri())
-        tab.wait_for_function("window.MathJax && MathJax.Hub.queue.pending == 0", timeout=30_000)
-        tab.wait_for_selector(".MathJax_Display .math", timeout=30_000)
+        tab.wait_for_function("window.MathJax && MathJax.isReady", timeout=60_000)
+        tab.evaluate("new Promise(done => MathJax.Hub.Queue(done))")  # when all is typeset
+        tab.wait_for_selector(".MathJax_Display .math", timeout=60_000)
         shown = tab.inner_text(".MathJax_Display")
         browser.close()
     assert "log" in shown and "ELBO" in shown and "(1.1)" in shown and "$" not in shown

@@ -527,7 +527,7 @@ class BoundExplorer(Explorer):
     def random(self) -> None:
         """Observe an x drawn from the model."""
         z, noise = RANDOM.standard_normal(2)
-        self.set(x=self.toy.weight * z + self.toy.bias + self.toy.noise * noise)
+        self.set(x=round(self.toy.weight * z + self.toy.bias + self.toy.noise * noise, 1))
 
 
 # ------------------------------------------------------------------------------ the schedules
