@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nbformat
@@ -121,17 +122,14 @@ def test_nbconvert_without_our_template_would_ask(path: Path) -> None:
     assert len(requests(html)) >= 3  # require.js, MathJax, Mermaid
 
 
-@pytest.mark.skipif(
-    CHROMIUM is None and "CI" not in os.environ, reason="no Chromium on PATH (in CI: an error)"
-)
-def test_a_browser_without_a_network_shows_the_equation(page: Path) -> None:
+def opened_offline(page: Path) -> tuple[str, list[str]]:
+    """The text of the displayed equation, once it is typeset, and the addresses asked for."""
     sync_api = pytest.importorskip("playwright.sync_api")
     arguments = ["--no-sandbox", "--disable-gpu", "--no-first-run"]
     asked = []
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
-        context = browser.new_context(offline=True)
-        tab = context.new_page()
+        tab = browser.new_context(offline=True).new_page()
         tab.on("request", lambda request: asked.append(request.url))
         tab.goto(page.as_uri())
         tab.wait_for_function("window.MathJax && MathJax.isReady", timeout=60_000)
@@ -139,6 +137,15 @@ def test_a_browser_without_a_network_shows_the_equation(page: Path) -> None:
         tab.wait_for_selector(".MathJax_Display .math", timeout=60_000)
         shown = tab.inner_text(".MathJax_Display")
         browser.close()
+    return shown, asked
+
+
+@pytest.mark.skipif(
+    CHROMIUM is None and "CI" not in os.environ, reason="no Chromium on PATH (in CI: an error)"
+)
+def test_a_browser_without_a_network_shows_the_equation(page: Path) -> None:
+    with ThreadPoolExecutor(1) as pool:  # the browser tests keep an event loop in this thread
+        shown, asked = pool.submit(opened_offline, page).result()
     assert "log" in shown and "ELBO" in shown and "(1.1)" in shown and "$" not in shown
     assert {url.split(":")[0] for url in asked} <= {"file", "data", "about"}
 

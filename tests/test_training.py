@@ -266,7 +266,15 @@ def test_a_stopped_run_keeps_the_model_and_the_history_so_far(few, stop_at):
         assert torch.equal(weights_of(model), weights_of(small()))
 
 
-def test_ctrl_c_stops_a_run(few, capsys):
+@pytest.fixture
+def ctrl_c_raises():
+    """As in a terminal; a process started in the background ignores the signal."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_stops_a_run(few, capsys, ctrl_c_raises):
     def press(model: nn.Module, step: int) -> None:
         if step == 8:
             signal.raise_signal(signal.SIGINT)

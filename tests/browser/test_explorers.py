@@ -115,7 +115,7 @@ def assert_shows(cell: Locator, twin: Explorer) -> None:
     readout = cell.locator(".widget-html-content").first
     for word in words:
         expect(readout).to_contain_text(word)
-    for _ in range(100):
+    for _ in range(400):
         if picture(cell) == twin.picture.value:
             return
         cell.page.wait_for_timeout(50)
