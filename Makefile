@@ -18,7 +18,7 @@ INSTALLED := $(VENV)/.vaelab-installed
 ROOT_FLAG = $(shell [ "$$(id -u)" = 0 ] && echo --allow-root)
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test lint html notebooks figures results clean
+.PHONY: help lab test lint html notebooks figures results bench clean
 
 help: ## list the commands
 	@echo "usage: make COMMAND"
@@ -53,6 +53,10 @@ figures: $(INSTALLED) ## draw the figures of the README again
 results: $(INSTALLED) ## train what the lessons only cite (long; can be stopped and resumed)
 	@echo "==> Training three seeds of every objective"
 	$(RUN) -m vaelab.results $(ARGS)
+
+bench: $(INSTALLED) ## measure what must be fast, on an otherwise idle machine
+	@echo "==> Measuring; close what else is running"
+	$(RUN) -m pytest --benchmark-only tests/benchmarks $(ARGS)
 
 clean: ## remove the environment, pages and caches; what `make results` trained stays
 	@echo "==> Removing $(VENV), pages and caches"

@@ -35,10 +35,10 @@ MAY_IMPORT: dict[str, set[str]] = {
 MAY_IMPORT["__init__"] = {*MAY_IMPORT} - {"plotting", "diagrams", "lesson"}
 MAY_IMPORT["exercises"] = {*MAY_IMPORT["__init__"]}
 MAY_IMPORT["results"] = {*MAY_IMPORT["__init__"]}
-MAY_IMPORT["figures"] = {*MAY_IMPORT["__init__"], "plotting", "diagrams"}
 MAY_IMPORT["widgets"] = {*MAY_IMPORT["__init__"], "plotting"}
-MAY_IMPORT["kernelfree"] = {*MAY_IMPORT["__init__"], "widgets"}
 MAY_IMPORT["preview"] = {*MAY_IMPORT["__init__"], "plotting", "widgets"}
+MAY_IMPORT["figures"] = {*MAY_IMPORT["__init__"], "plotting", "diagrams", "preview"}
+MAY_IMPORT["kernelfree"] = {*MAY_IMPORT["__init__"], "figures", "widgets"}
 
 # What only one layer may know.
 ONLY_IN: dict[str, set[str]] = {

@@ -315,29 +315,6 @@ def test_densities_use_reserved_colours_and_differ_in_line_style():
     assert ax.get_ylim()[0] == 0
 
 
-def test_bound_bar_ends_at_the_elbo_and_the_gap_leads_from_there():
-    elbo, gap = [-4.1, -2.62], [1.5, 0.02]
-    ax = plotting.bound_bar(torch.tensor(elbo), torch.tensor(gap), -2.6, labels=["far", "near"])
-    bars, gaps = ax.patches[:2], ax.patches[2:4]
-    left = ax.get_xlim()[0]
-    for bar, missing, e, g in zip(bars, gaps, elbo, gap):
-        assert bar.get_x() == pytest.approx(left)
-        assert bar.get_x() + bar.get_width() == pytest.approx(e, rel=1e-6)
-        assert missing.get_x() == pytest.approx(e)
-        assert missing.get_width() == pytest.approx(g)
-        assert missing.get_x() + missing.get_width() == pytest.approx(-2.6)
-    assert list(ax.lines[0].get_xdata()) == [-2.6, -2.6]
-    assert texts(ax) == ["−4.10", "1.50", "−2.62", "0.02"]
-    assert ax.get_ylim()[0] > ax.get_ylim()[1]  # the first label on top
-
-
-def test_bound_bar_takes_a_single_number_and_shows_a_broken_identity():
-    ax = plotting.bound_bar(-3.0, 0.2, -2.5)
-    bar, gap = ax.patches
-    assert gap.get_x() + gap.get_width() == pytest.approx(-2.8)  # and not at the line, -2.5
-    assert bar.get_x() + bar.get_width() == pytest.approx(-3.0)
-
-
 def test_gradient_variance_states_the_ratio_at_the_first_point():
     k = np.array([1.0, 10.0, 100.0])
     ax = plotting.gradient_variance(k, {"score function": 30 / k, "reparameterised": 0.5 / k**1.5})
@@ -379,15 +356,6 @@ def test_rate_distortion_finds_its_own_levels_within_the_limits():
 
 
 # -------------------------------------------------------------------------------- controller, seeds
-
-
-def test_controller_trace_shades_the_dead_band():
-    kl, gamma = [0.1, 0.4, 0.5], [1.0, 0.9, 0.81]
-    top, bottom = plotting.controller_trace([0, 1, 2], gamma, kl, lam=0.5, tolerance=0.1).axes
-    (band,) = top.patches
-    assert (band.get_y(), band.get_y() + band.get_height()) == pytest.approx((0.45, 0.55))
-    assert list(top.lines[0].get_ydata()) == kl
-    assert list(bottom.lines[0].get_ydata()) == gamma
 
 
 def test_gamma_traces_colours_by_where_a_weight_ends():
@@ -436,7 +404,6 @@ SMALL = {  # a call of every function that takes an ax
     "kl_heatmap": (T3, D2),
     "active_units_curve": (T3, {"a": T3}),
     "densities": (T3, {"a": T3}),
-    "bound_bar": (-3.0, 1.0, -2.0),
     "gradient_variance": ([1, 2, 4], {"a": [4, 2, 1]}),
     "tightness": ([1, 2, 4], T3, T3),
     "rate_distortion": ({"a": (T3, T3)},),
@@ -535,15 +502,9 @@ REFUSED = {
         r"expected \(2, D\)",
     ),
     "kl_heatmap: one step": (lambda: plotting.kl_heatmap([0], [[1]]), "at least 2"),
-    "bound_bar: negative gap": (lambda: plotting.bound_bar(-1, -0.5, -2), "KL divergence"),
-    "bound_bar: labels": (lambda: plotting.bound_bar(-3, 1, -2, labels=["a", "b"]), "2 labels"),
     "rate_distortion": (
         lambda: plotting.rate_distortion({"a": ([1, 2], [3])}),
         r"distortion of 'a' has shape \(1,\), expected \(2,\)",
-    ),
-    "controller_trace": (
-        lambda: plotting.controller_trace([0], [1], [1], 0.5, 0.1, axes=[None]),
-        "expected 2",
     ),
     "gamma_traces: zero": (lambda: plotting.gamma_traces([0], [[0.0]]), "above 0"),
     "paired_differences: baseline": (

@@ -1,6 +1,6 @@
 """The pictures of the README: ``python -m vaelab.figures`` trains one model and draws them.
 
-The drawn diagrams come from :mod:`vaelab.diagrams`; this module adds what needs a trained model.
+The drawn diagrams come from :mod:`vaelab.diagrams`, the moving picture from :mod:`vaelab.preview`.
 """
 
 from __future__ import annotations
@@ -10,14 +10,17 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import torch
+from matplotlib.animation import PillowWriter
 from matplotlib.figure import Figure
 
 from . import diagrams, plotting
 from .data import Digits, load_mnist
 from .model import VAE
+from .preview import preview
 from .training import fit
 
 COLUMNS = 12
+FRAMES_PER_SECOND = 11
 
 
 def reconstructions_and_samples(model: VAE, digits: Digits, seed: int = 0) -> Figure:
@@ -44,6 +47,21 @@ def reconstructions_and_samples(model: VAE, digits: Digits, seed: int = 0) -> Fi
     return figure
 
 
+def first_lesson_model(digits: Digits) -> VAE:
+    """Train the model of lesson 1: the same seed, the same 3,000 steps.
+
+    Args:
+        digits: the bundled ones, if it is to be the same model.
+
+    Returns:
+        The trained model.
+    """
+    torch.manual_seed(0)
+    model = VAE()
+    fit(model, digits)
+    return model
+
+
 def main(folder: Path) -> None:
     """Draw everything that the README shows.
 
@@ -53,9 +71,9 @@ def main(folder: Path) -> None:
     plotting.use_style()
     paths = diagrams.write_all(folder)
     digits = load_mnist("5k")
-    torch.manual_seed(0)
-    model = VAE()
-    fit(model, digits)
+    model = first_lesson_model(digits)
+    paths.append(folder / "latent_explorer.gif")
+    preview(model, digits).save(paths[-1], writer=PillowWriter(fps=FRAMES_PER_SECOND))
     paths.append(folder / "reconstructions_and_samples.png")
     reconstructions_and_samples(model, digits).savefig(paths[-1])
     plt.close("all")

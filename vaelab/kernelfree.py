@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from .data import Digits, check_images, load_mnist
 from .diagnostics import encode_all
+from .figures import first_lesson_model
 from .losses import gaussian_kl
 from .model import VAE
-from .training import fit
 from .widgets import Z_STEP, dimension_label, most_and_least
 
 TEMPLATE = Path(__file__).with_name("explorer.html")
@@ -113,9 +113,7 @@ def main(target: Path) -> None:
         target: the file to write.
     """
     digits = load_mnist("5k")
-    torch.manual_seed(0)
-    model = VAE()
-    fit(model, digits)
+    model = first_lesson_model(digits)
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(kernel_free_page(model, digits), encoding="utf-8")
     print(target)

@@ -748,60 +748,6 @@ def densities(
     return ax
 
 
-def bound_bar(
-    elbo: Any,
-    gap: Any,
-    log_evidence: float,
-    ax: Axes | None = None,
-    labels: Sequence[str] | None = None,
-) -> Axes:
-    """Draw the ELBO as a bar that ends short of the line log p(x), and the gap as what is missing.
-
-    The quantities are log densities, mostly negative, with no natural zero: only the distance
-    between the end of the bar and the line has a meaning, so the bars come in from beyond the left
-    edge. The gap is drawn with the length passed, from the end of the ELBO: that it ends at the
-    line is what log p(x) = ELBO + KL says.
-
-    Args:
-        elbo: a number, or (M,) for several q: nats.
-        gap: KL(q(z|x) || p(z|x)) of each, nats, >= 0.
-        log_evidence: log p(x), nats.
-        ax: where to draw; a new figure if None.
-        labels: M names of the bars.
-
-    Returns:
-        the Axes; the horizontal axis is in nats.
-
-    Raises:
-        ValueError: elbo, gap and labels differ in number, or a gap is negative.
-    """
-    elbo = _array(np.atleast_1d(_plain(elbo)), "elbo", "M")
-    gap = _array(np.atleast_1d(_plain(gap)), "gap", "M", M=len(elbo))
-    _refuse_unequal("labels", labels, len(elbo))
-    if gap.min() < -1e-6:
-        raise ValueError(
-            f"a gap is {gap.min():.4g} nats, expected 0 or more: it is a KL divergence"
-        )
-    ax = _axes(ax, (8, 1.7 + 0.75 * len(elbo)))
-    span = max(log_evidence - elbo.min(), gap.max(), 1e-3)
-    left = log_evidence - 1.55 * span
-    name, rows = r"gap: KL$(q\,\Vert\,$posterior$)$", np.arange(len(elbo))
-    bound = ax.barh(rows, elbo - left, 0.5, left=left, color=COLORS["elbo"], label="ELBO")
-    missing = ax.barh(rows, gap, 0.5, left=elbo, color=COLORS["gap"], label=name)
-    exact = rf"$\log\,p(x)$ = {_signed(log_evidence)}"
-    line = ax.axvline(log_evidence, color=COLORS["evidence"], linewidth=2.5, label=exact)
-    _bound_texts(ax, elbo, gap, left, span)
-    _bound_frame(ax, left, span, len(elbo), labels)
-    above: dict[str, Any] = {
-        "loc": "lower left",
-        "bbox_to_anchor": (0, 1),
-        "ncols": 3,
-        "borderaxespad": 0.2,
-    }
-    ax.legend(handles=[bound, missing, line], columnspacing=1.4, handlelength=1.2, **above)
-    return ax
-
-
 def _bound_frame(
     ax: Axes, left: float, span: float, rows: int, labels: Sequence[str] | None
 ) -> None:
@@ -814,19 +760,6 @@ def _bound_frame(
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)
     ax.grid(False, axis="y")
-
-
-def _signed(value: float) -> str:
-    return f"{value:.2f}".replace("-", "−")
-
-
-def _bound_texts(ax: Axes, elbo: np.ndarray, gap: np.ndarray, left: float, span: float) -> None:
-    for row, (end, missing) in enumerate(zip(elbo, gap)):
-        ax.text((left + end) / 2, row, _signed(end), color="white", ha="center", va="center")
-        if missing > 0.12 * span:
-            ax.text(end + missing / 2, row, f"{missing:.2f}", ha="center", va="center")
-        else:  # too narrow to hold its number, which goes behind the line
-            ax.text(end + missing + 0.03 * span, row, f"{missing:.2f}", ha="left", va="center")
 
 
 def gradient_variance(samples: Any, variances: Mapping[str, Any], ax: Axes | None = None) -> Axes:
@@ -996,49 +929,6 @@ def _iso_lines(ax: Axes, levels: Sequence[float] | None) -> None:
 
 
 # ------------------------------------------------------------------------------------ controllers
-
-
-def controller_trace(
-    steps: Any,
-    gamma: Any,
-    kl: Any,
-    lam: float,
-    tolerance: float,
-    axes: Any = None,
-) -> Figure:
-    """Draw what the controller of one dimension sees (the KL) above what it does (gamma).
-
-    Args:
-        steps: (T,) training steps.
-        gamma: (T,) weight on the KL.
-        kl: (T,) nats.
-        lam: target, nats.
-        tolerance: half the width of the dead band, as a fraction of lam; inside it gamma rests.
-        axes: two Axes to draw into; a new figure if None.
-
-    Returns:
-        the Figure.
-
-    Raises:
-        ValueError: steps, gamma and kl differ in length, or not two axes.
-    """
-    steps = _array(steps, "steps", "T")
-    gamma = _array(gamma, "gamma", "T", T=len(steps))
-    kl = _array(kl, "kl", "T", T=len(steps))
-    if axes is not None and len(axes) != 2:
-        raise ValueError(f"{len(axes)} axes were passed, expected 2: the KL and gamma")
-    if axes is None:
-        axes = plt.subplots(2, 1, figsize=(8, 5), sharex=True)[1]
-    top, bottom = axes
-    low, high = lam * (1 - tolerance), lam * (1 + tolerance)
-    rests = rf"dead band: {low:.3g} to {high:.3g} nats, $\gamma$ rests"
-    top.axhspan(low, high, color=COLORS["band"], alpha=0.55, linewidth=0, label=rests)
-    top.plot(steps, kl, color=COLORS["rate"], linewidth=1.4)
-    top.set(ylabel="KL in nats", ylim=(0, None), title="What the controller sees")
-    top.legend()
-    bottom.plot(steps, gamma, color=COLORS["gamma"], linewidth=1.8)
-    bottom.set(xlabel="step", ylabel=r"weight $\gamma$", ylim=(0, 1.08), title="What it does")
-    return top.figure
 
 
 def gamma_traces(steps: Any, gamma: Any, ax: Axes | None = None) -> Axes:

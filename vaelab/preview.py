@@ -1,18 +1,12 @@
-"""A short animation of the latent explorer: ``python -m vaelab.preview latent_explorer.gif``.
-
-It trains the model of the first lesson on the bundled digits and moves the sliders one by one.
-"""
+"""A short animation of the latent explorer; :mod:`vaelab.figures` writes it as a GIF."""
 
 from __future__ import annotations
 
 import math
-import sys
-from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
-import torch
-from matplotlib.animation import FuncAnimation, PillowWriter
+from matplotlib.animation import FuncAnimation
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -20,10 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from torch import nn
 
-from .data import Digits, load_mnist
-from .model import VAE
+from .data import Digits
 from .plotting import COLORS, use_style
-from .training import fit
 from .widgets import LatentExplorer
 
 MOVED = 5  # sliders
@@ -86,21 +78,3 @@ def _positions(start: list[float], number: int) -> list[float]:
     swing = math.sin(2 * math.pi * phase / FRAMES)
     values[moving] += abs(swing) * (math.copysign(REACH, swing) - start[moving])
     return values
-
-
-def main(target: Path) -> None:
-    """Train the model of the first lesson and write its preview.
-
-    Args:
-        target: the GIF to write.
-    """
-    digits = load_mnist("5k")
-    torch.manual_seed(0)
-    model = VAE()
-    fit(model, digits)
-    preview(model, digits).save(target, writer=PillowWriter(fps=11))
-    print(target)
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path("figures/latent_explorer.gif"))

@@ -1,0 +1,83 @@
+"""What a lesson's cells are helped with: sources, tables and the line of versions."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import platform
+
+import pytest
+import torch
+
+from vaelab import VAE, fit, gaussian_kl
+from vaelab.lesson import pick_device, show_source, table, versions
+
+
+def code_of(shown) -> str:
+    fence, *lines, end = shown.data.splitlines()
+    assert (fence, end) == ("```python", "```")
+    return "\n".join(lines)
+
+
+def without_docstrings(source: str) -> str:
+    """Another way to the same end: the syntax tree, not the lines."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and ast.get_docstring(node):
+            node.body = node.body[1:]
+    return ast.unparse(tree)
+
+
+@pytest.mark.parametrize("item", [VAE, fit, gaussian_kl])
+def test_what_is_shown_is_the_live_source_without_its_docstrings(item):
+    shown = code_of(show_source(item))
+    assert ast.unparse(ast.parse(shown)) == without_docstrings(inspect.getsource(item))
+    assert '"""' not in shown and ":\n\n" not in shown
+
+
+def test_comments_stay_and_docstrings_can():
+    assert "# (B, D)" in code_of(show_source(gaussian_kl))
+    assert (
+        code_of(show_source(gaussian_kl, docstrings=True)) == inspect.getsource(gaussian_kl).strip()
+    )
+
+
+def test_methods_are_shown_from_the_margin_and_in_the_order_asked_for():
+    names = [node.name for node in ast.parse(code_of(show_source(VAE.decode, VAE.encode))).body]
+    assert names == ["decode", "encode"]
+
+
+def test_what_has_no_source_is_refused():
+    with pytest.raises(TypeError):
+        show_source(len)
+
+
+def test_a_table_rounds_floats_and_aligns_the_numbers():
+    shown = table(["name", "nats"], [("a", 1.25), ("b", 2), ("c", "3.142")])
+    assert shown.data.splitlines() == [
+        "| name | nats |",
+        "| :-- | --: |",
+        "| a | 1.2 |",
+        "| b | 2 |",
+        "| c | 3.142 |",
+    ]
+
+
+def test_a_row_of_another_length_is_refused():
+    with pytest.raises(ValueError, match="needs 2 entries, got 1"):
+        table(["name", "nats"], [("a",)])
+
+
+@pytest.mark.parametrize("available, device", [(True, "cuda"), (False, "cpu")])
+def test_the_device_is_a_gpu_where_there_is_one(monkeypatch, available, device):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: available)
+    assert pick_device() == device
+    assert f"training on {device}" in versions()
+
+
+@pytest.mark.parametrize("threads, words", [(1, "1 thread"), (2, "2 threads")])
+def test_the_line_of_versions(monkeypatch, threads, words):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    assert versions().startswith(f"Python {platform.python_version()}, vaelab 0.")
+    assert f"torch {torch.__version__.split('+')[0]}" in versions()
+    assert versions().endswith(words)
