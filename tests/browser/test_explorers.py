@@ -11,6 +11,7 @@ import pytest
 import torch
 from playwright.sync_api import Locator, Page, expect
 
+from hands import drag, press
 from vaelab import VAE, Digits
 from vaelab.widgets import (
     BetaExplorer,
@@ -120,24 +121,6 @@ def assert_shows(cell: Locator, twin: Explorer) -> None:
             return
         cell.page.wait_for_timeout(50)
     pytest.fail("the picture on the page is not the one that Python renders")
-
-
-def press(handle: Locator, key: str, times: int) -> None:
-    handle.focus()
-    for _ in range(times):
-        handle.press(key)
-
-
-def drag(handle: Locator, pixels: int, moves: int) -> None:
-    """Drag a slider with the mouse, and let go."""
-    handle.scroll_into_view_if_needed()
-    box = handle.bounding_box()
-    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-    mouse = handle.page.mouse
-    mouse.move(x, y)
-    mouse.down()
-    mouse.move(x + pixels, y, steps=moves)
-    mouse.up()
 
 
 def value(handle: Locator) -> float:

@@ -1,7 +1,7 @@
 """Every lesson in JupyterLab: all cells run, and what can be moved moves.
 
 This takes as long as the lessons take, and nbval has run their cells already, so it is done only
-where VAELAB_BROWSER_LESSONS=1 asks for it.
+where VAELAB_BROWSER_LESSONS=1 asks for it, as `.ci/run` does.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from hands import drag, press
 from notebook_tools import LESSONS, code_cells, read
 
 IDLE = "Python 3 (ipykernel) | Idle"
@@ -58,11 +59,12 @@ def test_lesson_runs_and_its_explorers_move(path: Path, lab: tuple[str, Path], p
 
 
 def assert_moves(cell: Locator) -> None:
-    """A key on its first slider changes the picture of an explorer."""
+    """A key on its first slider changes the picture of an explorer, and so does the mouse."""
     cell.scroll_into_view_if_needed()
     image = cell.locator("img.widget-image")
     image.wait_for()
-    before = image.get_attribute("src")
-    slider(cell).press("ArrowRight")
-    expect(image).not_to_have_attribute("src", before)
+    for move in (lambda: press(slider(cell), "ArrowRight", 1), lambda: drag(slider(cell), 40, 10)):
+        before = image.get_attribute("src")
+        move()
+        expect(image).not_to_have_attribute("src", before)
     expect(cell.get_by_role("alert")).to_have_count(0)
