@@ -18,7 +18,7 @@ INSTALLED := $(VENV)/.vaelab-installed
 ROOT_FLAG = $(shell [ "$$(id -u)" = 0 ] && echo --allow-root)
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test lint html notebooks figures results bench clean
+.PHONY: help lab test lint html notebooks figures results bench matrix clean
 
 help: ## list the commands
 	@echo "usage: make COMMAND"
@@ -58,9 +58,13 @@ bench: $(INSTALLED) ## measure what must be fast, on an otherwise idle machine
 	@echo "==> Measuring; close what else is running"
 	$(RUN) -m pytest --benchmark-only tests/benchmarks $(ARGS)
 
+matrix: $(INSTALLED) ## run everything on the oldest and newest versions that are admitted (downloads much)
+	@$(RUN) -m pip install --quiet uv
+	$(RUN) tools/matrix.py $(ARGS)
+
 clean: ## remove the environment, pages and caches; what `make results` trained stays
 	@echo "==> Removing $(VENV), pages and caches"
-	rm -rf $(VENV) build/html build/lib build/bdist.* dist vaelab.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf $(VENV) build/html build/matrix build/lib build/bdist.* dist vaelab.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
 	find vaelab tests tools notebooks -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
 
 # A second call installs nothing: this runs only if one of the two files is newer than the stamp.
