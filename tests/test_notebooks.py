@@ -17,6 +17,7 @@ from textwrap import indent
 import pytest
 from nbformat import NotebookNode, v4
 
+from lessons import FOLDED
 from notebook_tools import (
     EXPECTED,
     LESSONS,
@@ -92,7 +93,8 @@ def scrubbed(nb: NotebookNode) -> Iterator[str]:
     ) != {"name"}:
         yield f"notebook metadata {dict(nb.metadata)}"
     for cell in nb.cells:
-        if set(cell.metadata) - {"tags"}:
+        folded = FOLDED if cell.cell_type == "code" and "solution" in tags(cell) else {}
+        if {k: v for k, v in cell.metadata.items() if k != "tags"} != folded:
             yield f"metadata {dict(cell.metadata)} of {cell.source[:60]!r}"
         if any(
             "widget-view" in kind for out in cell.get("outputs", []) for kind in out.get("data", {})
@@ -270,6 +272,8 @@ PLANTED: list[tuple[Rule, NotebookNode]] = [
     (short_cells, lesson(*[code("\n".join(["x = 1"] * n)) for n in (1, 1, 1, 16, 16)])),
     (short_functions, lesson(code("def f():\n" + "    x = 1\n" * 12))),
     (scrubbed, lesson(with_metadata(collapsed=True))),
+    (scrubbed, lesson(with_metadata(tags=["solution"]))),
+    (scrubbed, lesson(with_metadata(**FOLDED))),
     (scrubbed, lesson(with_metadata(tags=["a"], execution={"iopub.status.busy": "now"}))),
     (
         scrubbed,

@@ -25,6 +25,10 @@ PAGES = ROOT / "build" / "html"
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 KEPT = {"kernelspec", ("language_info", "name")}
 
+# What folds a cell: the first entry in JupyterLab and Notebook 7, with its output; the second is
+# what Colab reads, whose title is the `# @title` on the cell's first line.
+FOLDED = {"jupyter": {"source_hidden": True, "outputs_hidden": True}, "cellView": "form"}
+
 
 def executed(path: Path) -> NotebookNode:
     """Run a notebook from top to bottom in a new kernel and clean what the run left in it.
@@ -33,7 +37,8 @@ def executed(path: Path) -> NotebookNode:
         path: the notebook; its own folder is the working directory, as in JupyterLab.
 
     Returns:
-        The notebook with new outputs and no metadata but tags and the kernel's name.
+        The notebook with new outputs and no metadata but tags, the kernel's name, and what folds a
+        solution.
 
     Raises:
         nbclient.exceptions.CellExecutionError: if a cell raises.
@@ -52,7 +57,14 @@ def executed(path: Path) -> NotebookNode:
     nb = nbformat.from_dict(nb)
     for cell in nb.cells:
         strip_widget_views(cell)
+        fold(cell)
     return nb
+
+
+def fold(cell: NotebookNode) -> None:
+    """Fold a code cell with the tag `solution`, so that nobody reads it by accident."""
+    if cell.cell_type == "code" and "solution" in cell.metadata.get("tags", []):
+        cell.metadata.update(nbformat.from_dict(FOLDED))
 
 
 def strip_widget_views(cell: NotebookNode) -> None:

@@ -1,0 +1,493 @@
+"""Every check turns its stub away, says what is wrong with typical answers, accepts the solution.
+
+The stubs and the solutions are the cells of the lessons.
+"""
+
+from __future__ import annotations
+
+import ast
+import copy
+import inspect
+import math
+import re
+import symtable
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+from nbformat import NotebookNode
+from torch.distributions import Normal, kl_divergence
+
+from notebook_tools import LESSONS, code, lesson, parse, read, tags, text
+from vaelab import ELBO, Digits, GaussianToy, exercises, gaussian_kl
+from vaelab.exercises import NOTHING, Answer
+from vaelab.training import train_step
+
+CHECKS = {name for name in vars(exercises) if name.startswith("check_")} - {"check_images"}
+HEADING = re.compile(r"^### Exercise (\d)\.(\d) \(([a-z ]+)\): .+", re.MULTILINE)
+KINDS = {"predict", "derive", "implement", "find the bug", "measure", "explain"}
+Case = tuple[str, tuple, str]  # a check, what it is given, and words of the answer
+
+
+# --- typical wrong answers, and what must be said about them ------------------------------------
+
+
+def iw(log_ratio: Callable, reduce: Callable) -> Callable:
+    return lambda toy, x, q, z: reduce(log_ratio(toy, x, q, z))
+
+
+def log_ratio(toy, x, q, z):
+    return toy.log_likelihood(x, z) + Normal(0, 1).log_prob(z) - q.log_prob(z)
+
+
+def prior_free(toy, x, q, z):
+    return toy.log_likelihood(x, z) - q.log_prob(z)
+
+
+def log_mean(r, dim=0):
+    return r.logsumexp(dim) - math.log(r.shape[dim])
+
+
+def kl_formula(mu, logvar, m, s, *, variance=None, log_s=True, half=0.5, sign=1):
+    var, square = logvar.exp(), (s**2 if variance is None else variance)
+    log_ratio = 0.5 * math.log(square) * log_s - 0.5 * logvar
+    return sign * (log_ratio + (var + (mu - m) ** 2) / (2 * square) - half)
+
+
+def running_half(batches):
+    total = torch.zeros(batches[0].shape[1])
+    for kl in batches:
+        total = (total + kl.mean(dim=0)) / 2
+    return total
+
+
+def ramp(shape: Callable, hold: bool = True) -> Callable:
+    return lambda warmup: lambda t: shape(min(1.0, t / warmup) if hold else t / warmup)
+
+
+def controller(gamma, level, lam, low, high, *, band=0.1, up=1.1, down=0.9):
+    moved = torch.where(level >= (1 + band) * lam, up * gamma, gamma)
+    moved = torch.where(level <= (1 - band) * lam, down * gamma, moved)
+    return moved.clamp(low, high)
+
+
+def ahead(*plan: str, fresh: bool = True) -> Callable:
+    def attempt(model, batches, alone, both, inner):
+        x = next(batches)
+        for i, who in enumerate(plan):
+            x = next(batches) if fresh and i else x
+            train_step(model, x, ELBO(), {"alone": alone, "both": both}[who], 0.0, 5.0)
+
+    return attempt
+
+
+def neg_elbo(kl, a):
+    return 0.5 * torch.exp(2 * (a - kl)) + kl
+
+
+WRONG: list[Case] = [
+    ("check_strongest_cut", ("less",), "Hint: why did training keep"),
+    ("check_strongest_cut", ("the same",), "D rises by"),
+    ("check_strongest_cut", (28.3,), "Choose one of 'less', 'the same', 'more'; got 28.3"),
+    ("check_kl_to_prior", (lambda *a: kl_formula(*a, sign=-1),), "sign is flipped"),
+    ("check_kl_to_prior", (lambda *a: kl_formula(*a, variance=a[3]),), "used as a variance"),
+    ("check_kl_to_prior", (lambda *a: kl_formula(*a, log_s=False),), "log s is missing"),
+    ("check_kl_to_prior", (lambda *a: kl_formula(*a, half=0),), "-1/2 is missing"),
+    ("check_kl_to_prior", (lambda *a: kl_formula(*a).sum(1),), "dimensions were summed"),
+    ("check_kl_to_prior", (lambda *a: kl_formula(*a).mean(),), "shape is (), it should be (4, 3)"),
+    ("check_kl_to_prior", (lambda *a: kl_formula(*a) ** 2,), "A number is"),
+    ("check_kl_to_prior", (lambda mu, logvar, m, s: gaussian_kl(mu, logvar),), "where are m and s"),
+    (
+        "check_kl_to_prior",
+        (lambda mu, lv, m, s: kl_divergence(Normal(m, s), Normal(mu, torch.exp(0.5 * lv))),),
+        "KL(prior || q)",
+    ),
+    (
+        "check_kl_to_prior",
+        (lambda mu, lv, m, s: kl_divergence(Normal(mu, lv.exp()), Normal(m, s)),),
+        "used as sigma",
+    ),
+    ("check_iw_bound", (iw(log_ratio, lambda r: r.mean(0)),), "is the ELBO"),
+    ("check_iw_bound", (iw(log_ratio, lambda r: r.logsumexp(0)),), "log of the sum"),
+    ("check_iw_bound", (iw(log_ratio, lambda r: log_mean(r, 1)),), "columns were averaged"),
+    ("check_iw_bound", (iw(prior_free, log_mean),), "prior is missing"),
+    ("check_iw_bound", (iw(log_ratio, lambda r: -log_mean(r)),), "sign is flipped"),
+    ("check_iw_bound", (iw(log_ratio, lambda r: r.exp().mean(0).log()),), "Hint: logsumexp"),
+    (
+        "check_iw_bound",
+        (lambda toy, x, q, z: log_mean(log_ratio(toy, x, q, z) + q.log_prob(z)),),
+        "q is missing",
+    ),
+    ("check_mean_over_batches", (running_half,), "last batch weighs 1/2"),
+    (
+        "check_mean_over_batches",
+        (lambda batches: torch.stack([kl.mean(0) for kl in batches]).mean(0),),
+        "mean of means",
+    ),
+    ("check_mean_over_batches", (lambda batches: torch.cat(batches).sum(0),), "A sum over"),
+    ("check_mean_over_batches", (lambda batches: torch.cat(batches).mean(),), "One number"),
+    (
+        "check_mean_over_batches",
+        (lambda batches: torch.cat(batches).mean(0) / len(batches),),
+        "by the images and by the batches",
+    ),
+    ("check_noiseless", ("a",), "infinite R"),
+    ("check_noiseless", ("b",), "never sees z"),
+    ("check_noiseless", ("d",), "not D at the mean z"),
+    ("check_why_k_helps", ("a",), "as noisy as before"),
+    ("check_why_k_helps", ("b",), "nothing is trained"),
+    ("check_why_k_helps", ("d",), "grows without end"),
+    ("check_cycles", (4, 0.2, 0.6), "falls: the run stops"),
+    ("check_cycles", (3, 0.8, 0.6), "share: that is the ramp"),
+    ("check_cycles", (3, 0.05, 0.6), "share: that is one cycle"),
+    ("check_cycles", (3, 0.2, 0.4), "mean: the flat parts"),
+    ("check_cycles", (3, 0.2, 0.5), "mean: that is a ramp"),
+    ("check_cycles", (3, 0.3, 0.6), "share: it is not 0.3"),
+    ("check_limits", ((0.0, 1.0, 4.21), (1.0, 0.0, 0.7)), "small mean: this is the other limit"),
+    ("check_limits", ((0.7785, 0.0, 0.7), (0.0, 1.0, 4.21)), "small mean: this is beta = 1"),
+    ("check_limits", ((2.0, 0.0, 0.7), (0.0, 1.0, 4.21)), "small mean: this is x"),
+    ("check_limits", ((1.0, 0.8 / 1.5, 0.7), (0.0, 1.0, 4.21)), "small std: this is s / w"),
+    ("check_limits", ((1.0, 0.0, 0.0), (0.0, 1.0, 4.21)), "small D: a density is not 1"),
+    ("check_limits", ((1.0, 0.0, 0.696), (0.0, 0.0, 4.21)), "large std: a point"),
+    ("check_limits", ((1.0, 0.0, 0.696), (0.0, 1.0, 2.4536)), "large D: this is D at z = 0"),
+    ("check_cosine", (ramp(lambda u: (1 + math.cos(math.pi * u)) / 2),), "It falls"),
+    ("check_cosine", (ramp(lambda u: (1 - math.cos(math.pi * u)) / 2, False),), "comes down again"),
+    ("check_cosine", (lambda w: lambda t: (1 - math.cos(math.pi * t)) / 2,), "along the run"),
+    ("check_cosine", (ramp(lambda u: (1 - math.cos(2 * math.pi * u)) / 2),), "whole wave"),
+    ("check_cosine", (ramp(lambda u: 1 - math.cos(math.pi * u / 2)),), "quarter wave"),
+    ("check_cosine", (ramp(lambda u: 1 - math.cos(math.pi * u)),), "climbs to 2"),
+    ("check_cosine", (ramp(lambda u: u),), "straight ramp"),
+    ("check_cosine", (lambda w: 0.5,), "a function of progress must be returned, not 0.5"),
+    ("check_bound_from_printed", (lambda p, b, r: p - (1 - b) * r,), "sign is flipped"),
+    ("check_bound_from_printed", (lambda p, b, r: p + b * r,), "beta R is in there already"),
+    ("check_bound_from_printed", (lambda p, b, r: p + r,), "billed 1 + beta times"),
+    ("check_bound_from_printed", (lambda p, b, r: p - b * r,), "This is D alone"),
+    ("check_bound_from_printed", (lambda p, b, r: p / b,), "D was not weighted"),
+    (
+        "check_paired",
+        (lambda a, b: ((a - b).mean(), ((a.var() + b.var()) / len(a)) ** 0.5),),
+        "unpaired",
+    ),
+    ("check_paired", (lambda a, b: ((a - b).mean(), (a - b).std()),), "std of one image"),
+    ("check_paired", (lambda a, b: ((a - b).mean(), (a - b).std() / len(a)),), "divided by N"),
+    ("check_paired", (lambda a, b: ((b - a).mean(), (b - a).std() / 20),), "sign is flipped"),
+    ("check_paired", (lambda a, b: ((a - b).mean(), (a - b).var() / 20),), "A variance"),
+    ("check_paired", (lambda a, b: (a - b).mean(),), "shape is (), it should be (2,)"),
+    ("check_choosing", ("a",), "partly luck"),
+    ("check_choosing", ("b",), "memorizing"),
+    ("check_choosing", ("d",), "not the choosing"),
+    ("check_down_and_up", (10, 0.8), "steps: a fall takes 10 % of what is left"),
+    ("check_down_and_up", (21, 0.8), "steps: gamma is still above"),
+    ("check_down_and_up", (25, 0.8), "steps: that is the way up"),
+    ("check_down_and_up", (22, 1.0), "back: 1.1 does not undo 0.9"),
+    ("check_down_and_up", (22, 0.99), "back: that is one pair"),
+    (
+        "check_grouped_free_bits",
+        (lambda kl, lam, n: kl.view(len(kl), -1, n).sum(2).clamp(min=lam).sum(1).mean(),),
+        "Per sample",
+    ),
+    ("check_grouped_free_bits", (lambda kl, lam, n: kl.mean(0).clamp(min=lam).sum(),), "its own"),
+    (
+        "check_grouped_free_bits",
+        (lambda kl, lam, n: kl.mean(0).view(-1, n).mean(1).clamp(min=lam).sum(),),
+        "A group was averaged",
+    ),
+    (
+        "check_grouped_free_bits",
+        (lambda kl, lam, n: kl.mean(0).view(-1, n).sum(1).clamp(min=lam * n).sum(),),
+        "The floor is size * lam",
+    ),
+    ("check_grouped_free_bits", (lambda kl, lam, n: kl.sum(1).mean(),), "One floor for all"),
+    (
+        "check_grouped_free_bits",
+        (lambda kl, lam, n: kl.mean(0).view(-1, n).sum(1).clamp(max=lam).sum(),),
+        "The minimum is taken",
+    ),
+    (
+        "check_grouped_free_bits",
+        (lambda kl, lam, n: kl.mean(0).view(n, -1).sum(0).clamp(min=lam).sum(),),
+        "distant dimensions",
+    ),
+    ("check_next_gamma", (lambda g, x, lam, low: controller(g, x, lam, 0, 1),), "is no floor"),
+    ("check_next_gamma", (lambda g, x, lam, low: controller(g, x, lam, low, 9),), "exceeds 1"),
+    ("check_next_gamma", (lambda g, x, lam, low: controller(g, x, lam, 0, 9),), "Nothing keeps"),
+    (
+        "check_next_gamma",
+        (lambda g, x, lam, low: controller(g, x, lam, low, 1, up=0.9, down=1.1),),
+        "swapped",
+    ),
+    ("check_next_gamma", (lambda g, x, lam, w: controller(g, x, lam, w, 1, band=0.01),), "No dead"),
+    (
+        "check_next_gamma",
+        (
+            lambda g, x, lam, low: torch.where(
+                x > 0.55, g + 0.1, torch.where(x < 0.45, g - 0.1, g)
+            ).clamp(low, 1),
+        ),
+        "gamma moves by 0.1",
+    ),
+    ("check_step_ahead", (ahead(*["both"] * 6),), "decoder moves in every step"),
+    ("check_step_ahead", (ahead(*["alone"] * 5),), "then one of both"),
+    ("check_step_ahead", (ahead("both", *["alone"] * 5),), "does not come last"),
+    ("check_step_ahead", (ahead(*["alone"] * 5, "both", fresh=False),), "a next(batches) of its"),
+    ("check_step_ahead", (ahead(*["alone"] * 60),), "StopIteration"),
+    (
+        "check_cost_of_floor",
+        (lambda lam, a: neg_elbo(lam, a) - neg_elbo(a.relu(), a),),
+        "only a fl",
+    ),
+    (
+        "check_cost_of_floor",
+        (lambda lam, a: neg_elbo(torch.maximum(lam, a), a) - neg_elbo(a, a),),
+        "A dimension below 0 nats",
+    ),
+    ("check_cost_of_floor", (lambda lam, a: (lam - a.relu()).relu(),), "extra rate"),
+    (
+        "check_cost_of_floor",
+        (lambda lam, a: 1 - torch.exp(2 * (a - torch.maximum(lam, a))),),
+        "price of the next nat",
+    ),
+    (
+        "check_cost_of_floor",
+        (lambda lam, a: (1 - torch.exp(2 * (a - lam))).relu() * (lam - a.relu()).relu(),),
+        "price changes on the way",
+    ),
+    ("check_cost_of_floor", (lambda lam, a: neg_elbo(torch.maximum(lam, a), a),), "subtract it"),
+    (
+        "check_cost_of_floor",
+        (lambda lam, a: neg_elbo(a.relu(), a) - neg_elbo(torch.maximum(lam, a), a),),
+        "sign is flipped",
+    ),
+    ("check_reading", ("a",), "would leave unused"),
+    ("check_reading", ("b",), "lam is a floor"),
+    ("check_reading", ("d",), "knows no weights"),
+]
+
+
+def ask(check: str, given: tuple, vae, digits: Digits) -> Answer:
+    """Call a check; that of exercise 1.1 also wants a model and digits."""
+    more = (vae, digits) if check == "check_strongest_cut" else ()
+    return getattr(exercises, check)(*given, *more)
+
+
+@pytest.mark.parametrize(
+    ("check", "given", "said"), WRONG, ids=[f"{name[6:]}-{said}" for name, _, said in WRONG]
+)
+def test_a_wrong_answer_is_diagnosed(check, given, said, vae, digits):
+    answer = ask(check, given, vae, digits)
+    assert answer.right is False
+    assert said in answer.text
+
+
+def test_every_check_has_two_wrong_answers_at_least():
+    counts = {check: sum(check == name for name, *_ in WRONG) for check in CHECKS}
+    assert min(counts.values()) >= 2, counts
+    assert {name for name, *_ in WRONG} == CHECKS
+
+
+FUNCTIONS = sorted({name for name, given, _ in WRONG if callable(given[0])})
+STUBS = [(check, blank) for check in sorted(CHECKS) for blank in (..., None)]
+STUBS += [(check, lambda *given: None) for check in FUNCTIONS]
+
+
+@pytest.mark.parametrize(("check", "stub"), STUBS)
+def test_a_stub_is_not_attempted_yet(check, stub, vae, digits):
+    wanted = len(inspect.signature(getattr(exercises, check)).parameters)
+    given = (stub,) * (1 if check == "check_strongest_cut" else wanted)
+    assert ask(check, given, vae, digits) is NOTHING
+
+
+@pytest.mark.parametrize("check", FUNCTIONS)
+def test_what_an_attempt_raises_is_told(check, vae, digits):
+    def attempt(*given):
+        raise RuntimeError("the sizes do not match")
+
+    answer = ask(check, (attempt,), vae, digits)
+    assert answer.right is False
+    assert "raised RuntimeError: the sizes do not match" in answer.text
+    assert "was called with" in answer.text
+
+
+@pytest.mark.parametrize("value", ["a word", {"a": 1}, object()])
+def test_what_is_no_number_is_refused(value):
+    assert "were expected, not" in exercises.check_kl_to_prior(lambda *given: value).text
+    assert "without calling it" in exercises.check_kl_to_prior(value).text
+
+
+def test_the_cut_is_measured_on_the_model_that_is_given(vae, digits):
+    strongest = int(vae.encode(digits.test)[0].var(dim=0).argmax())
+    with torch.no_grad():
+        vae.to_mu.weight[strongest] *= 20  # a huge KL, in a dimension to which nobody listens
+        vae.from_latent.weight[:, strongest] = 0
+    assert exercises.check_strongest_cut("less", vae, digits).right
+    assert not exercises.check_strongest_cut("more", vae, digits).right
+
+
+def test_a_check_leaves_the_random_state_alone(vae, digits):
+    state = torch.get_rng_state()
+    for check, given, _ in WRONG:
+        ask(check, given, vae, digits)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_an_attempt_cannot_change_the_answer():
+    def spoil(gamma, level, lam, floor):
+        gamma.zero_()
+        level.zero_()
+        return gamma
+
+    assert exercises.check_next_gamma(spoil).right is False
+
+
+def test_the_text_of_an_answer():
+    answer = Answer(False, f"{'A word ' * 20}is wrong. Hint: look closer.")
+    lines = repr(answer).splitlines()
+    assert lines[0].startswith("Not yet. A word") and lines[-1] == "Hint: look closer."
+    assert max(map(len, lines)) <= 88
+    assert repr(NOTHING).startswith("Not attempted yet.")
+    assert repr(Answer(True, "So it is.")) == "Right. So it is."
+
+
+def test_the_cost_of_a_floor_is_that_of_a_search():
+    def search(lam, strength):
+        levels = torch.linspace(0, 6, 60_001)  # (L,)
+        costs = neg_elbo(levels, strength[:, None])  # (N, L)
+        allowed = torch.where(levels >= lam[:, None], costs, torch.inf)
+        return allowed.amin(dim=1) - costs.amin(dim=1)
+
+    assert exercises.check_cost_of_floor(search).right
+
+
+# --- the cells of the lessons -------------------------------------------------------------------
+
+
+def exercises_of(nb: NotebookNode) -> dict[str, list[NotebookNode]]:
+    """The cells of each exercise, heading first, by its number."""
+    found: dict[str, list[NotebookNode]] = {}
+    current: list[NotebookNode] = []
+    for cell in nb.cells:
+        if cell.cell_type == "markdown" and re.search(r"^##", cell.source, re.MULTILINE):
+            current, heading = [], HEADING.search(cell.source)
+            if heading:
+                found[f"{heading[1]}.{heading[2]}"] = current
+        current.append(cell)
+    return found
+
+
+def tagged(cells: list[NotebookNode], tag: str) -> list[NotebookNode]:
+    return [cell for cell in cells if cell.cell_type == "code" and tag in tags(cell)]
+
+
+def checks_in(cell: NotebookNode) -> set[str]:
+    return {n.attr for n in ast.walk(parse(cell)) if isinstance(n, ast.Attribute)} & CHECKS
+
+
+def bound(cells: list[NotebookNode]) -> set[str]:
+    """The names that cells bind at the top level."""
+    tables = [symtable.symtable(ast.unparse(parse(cell)), "cell", "exec") for cell in cells]
+    return {
+        symbol.get_name()
+        for table in tables
+        for symbol in table.get_symbols()
+        if symbol.is_assigned()
+    }
+
+
+def faults(nb: NotebookNode) -> Iterator[str]:
+    """What is missing from the exercises of a lesson, or in the wrong place."""
+    found = exercises_of(nb)
+    if not 4 <= len(found) <= 6:
+        yield f"{len(found)} exercises, 4 to 6 are wanted"
+    for place, (number, cells) in enumerate(found.items(), start=1):
+        stubs, solutions = tagged(cells, "exercise"), tagged(cells, "solution")
+        rest = [c for c in cells if c.cell_type == "code" and c not in stubs + solutions]
+        checks = [cell for cell in rest if checks_in(cell)]
+        heading = HEADING.search(cells[0].source)
+        if not number.endswith(f".{place}") or heading[3] not in KINDS:
+            yield f"{heading[0]}: out of order, or of an unknown kind"
+        if [len(stubs), len(checks), len(solutions)] != [1, 1, 1]:
+            yield f"{number}: {len(stubs)} stubs, {len(checks)} checks, {len(solutions)} solutions"
+        elif not cells.index(stubs[0]) < cells.index(checks[0]) < cells.index(solutions[0]):
+            yield f"{number}: stub, check, solution is the order"
+        elif checks_in(checks[0]) != checks_in(solutions[0]):
+            yield f"{number}: the solution is not checked as the attempt is"
+        if not any("<details><summary>Hint</summary>" in cell.source for cell in cells):
+            yield f"{number}: no hint"
+        if not all(cell.source.startswith(f"# @title Solution {number}\n") for cell in solutions):
+            yield f"{number}: a solution without its title"
+
+
+ALL = {number: cells for path in LESSONS for number, cells in exercises_of(read(path)).items()}
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_the_exercises_of_a_lesson_are_complete(path):
+    assert list(faults(read(path))) == []
+
+
+def test_every_check_belongs_to_one_exercise():
+    used = [
+        name
+        for cells in ALL.values()
+        for cell in tagged(cells, "solution")
+        for name in checks_in(cell)
+    ]
+    assert sorted(used) == sorted(CHECKS)
+
+
+def test_a_missing_part_is_found():
+    good = [
+        text("### Exercise 1.1 (predict): a number"),
+        code("guess = ...", tags=("exercise",)),
+        code("exercises.check_choosing(guess)"),
+        text("<details><summary>Hint</summary>\n\nthink\n\n</details>"),
+        code("# @title Solution 1.1\nexercises.check_choosing('c')", tags=("solution",)),
+    ]
+    assert list(faults(lesson(*good))) == ["1 exercises, 4 to 6 are wanted"]
+    for missing in range(5):
+        rest = copy.deepcopy(good[:missing] + good[missing + 1 :])
+        assert len(list(faults(lesson(*rest)))) >= (2 if missing else 1)
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_no_solution_hides_an_attempt(path):
+    cells = read(path).cells
+    stubs, solutions = tagged(cells, "exercise"), tagged(cells, "solution")
+    others = [c for c in cells if c.cell_type == "code" and c not in stubs + solutions]
+    assert bound(solutions) & (bound(stubs) | bound(others)) == set()
+    assert bound(stubs) & bound(others) == set()
+
+
+def run(cell: NotebookNode, namespace: dict) -> object:
+    """Run a cell; the value of its last line."""
+    *body, last = parse(cell).body
+    exec(compile(ast.Module(body, []), "cell", "exec"), namespace)
+    if isinstance(last, ast.Expr):
+        return eval(compile(ast.Expression(last.value), "cell", "eval"), namespace)
+    exec(compile(ast.Module([last], []), "cell", "exec"), namespace)
+    return None
+
+
+def imported_by(number: str) -> dict:
+    """What the lesson of an exercise has imported by then."""
+    namespace: dict = {}
+    for cell in read(LESSONS[int(number[0]) - 1]).cells:
+        if cell.cell_type == "code":
+            kept = [n for n in parse(cell).body if isinstance(n, (ast.Import, ast.ImportFrom))]
+            exec(compile(ast.Module(kept, []), "cell", "exec"), namespace)
+    return namespace
+
+
+@pytest.mark.parametrize("number", sorted(ALL))
+def test_the_stub_runs_and_the_solution_is_right(number, vae, digits):
+    cells = ALL[number]
+    namespace = imported_by(number) | {"vae": vae, "digits": digits, "SEED": 0}
+    namespace["toy"] = GaussianToy(weight=1.5, bias=0.5, noise=0.8)
+    (stub,), (solution,) = tagged(cells, "exercise"), tagged(cells, "solution")
+    (check,) = [c for c in cells if c.cell_type == "code" and c not in (stub, solution)]
+    run(stub, namespace)
+    assert run(check, namespace) is NOTHING
+    start = time.process_time()
+    assert run(solution, namespace).right is True
+    assert time.process_time() - start < 5
