@@ -51,11 +51,13 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
         code(WIDGET),
         text("Next: [annealing](02_annealing.ipynb), and [the paper](https://example.org/paper)."),
         code(PLOT),
+        text("<details><summary>Hint</summary>\n\nThink of $\\pi$.\n\n</details>\n\nSolution:"),
+        code("# @title Solution 1.1\nprint('the answer', 6 * 7)", tags=("solution",)),
         text("Then a loop."),
         code(PROGRESS, tags=("a-tag",)),
     )
     nb.metadata.widgets = {"application/vnd.jupyter.widget-state+json": {}}
-    nb.cells[1].metadata.collapsed = True
+    nb.cells[1].metadata.update(collapsed=True, jupyter={"source_hidden": True})
     nbformat.write(nb, path)
     return path
 
@@ -92,6 +94,17 @@ def test_the_page_shows_what_the_lesson_shows(page: Path) -> None:
     assert "data:image/png;base64," in html
     assert 'href="02_annealing.html"' in html and 'href="https://example.org/paper"' in html
     assert "a badge" in html and "badge.svg" not in html
+
+
+def test_the_page_folds_solutions_and_hints(page: Path) -> None:
+    soup = BeautifulSoup(page.read_text("utf-8"), "html.parser")
+    hint, solution = soup.select("details")
+    assert not hint.has_attr("open") and not solution.has_attr("open")
+    assert "Think of" in hint.get_text()
+    assert "# @title Solution 1.1" in solution.get_text()
+    assert "the answer 42" in solution.get_text()  # the output is folded with its code
+    folded = [cell.get_text() for cell in soup.select("details .jp-CodeCell")]
+    assert len(folded) == 1 and len(soup.select(".jp-CodeCell")) == 4
 
 
 def test_the_index_links_to_the_page(page: Path) -> None:
@@ -158,6 +171,8 @@ def test_executing_in_place_leaves_a_clean_lesson(path: Path) -> None:
     assert [cell.id for cell in after.cells] == [cell.id for cell in before.cells]
     assert [cell.source for cell in after.cells] == [cell.source for cell in before.cells]
     assert after.cells[-1].metadata == {"tags": ["a-tag"]}
+    assert after.cells[-3].metadata == {"tags": ["solution"], **lessons.FOLDED}
+    assert after.cells[1].metadata == {}
     assert after.cells[-1].outputs[0].text == "step 2\n"
     assert after.cells[1].outputs[0].data == {"text/plain": "MadeUp: move it"}
 
@@ -166,7 +181,7 @@ def passed_by_nbval(path: Path) -> bool:
     """Whether plain `pytest`, as this project configures it, accepts a notebook."""
     command = [sys.executable, "-m", "pytest", "-c", str(ROOT / "pyproject.toml"), str(path)]
     run = subprocess.run(command, cwd=path.parent, capture_output=True, text=True)
-    assert re.search(r"3 passed|2 passed, 1 failed|1 failed, 2 passed", run.stdout), run.stdout
+    assert re.search(r"4 passed|3 passed, 1 failed|1 failed, 3 passed", run.stdout), run.stdout
     return run.returncode == 0
 
 
