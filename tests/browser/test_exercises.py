@@ -1,4 +1,4 @@
-"""Solutions in JupyterLab: folded when the lesson opens, unfolded by a click, run like other cells."""
+"""Solutions in JupyterLab: folded when the lesson opens, unfolded by a click, run like any cell."""
 
 from __future__ import annotations
 
