@@ -101,6 +101,7 @@ def test_the_page_folds_solutions_and_hints(page: Path) -> None:
     hint, solution = soup.select("details")
     assert not hint.has_attr("open") and not solution.has_attr("open")
     assert "Think of" in hint.get_text()
+    assert solution.summary.get_text() == "Solution 1.1"
     assert "# @title Solution 1.1" in solution.get_text()
     assert "the answer 42" in solution.get_text()  # the output is folded with its code
     folded = [cell.get_text() for cell in soup.select("details .jp-CodeCell")]
