@@ -215,6 +215,8 @@ def check_limits(small: Any, large: Any) -> Answer:
     """
     if _blank(small) or _blank(large):
         return NOTHING
+    if not all(isinstance(part, (tuple, list)) and len(part) == 3 for part in (small, large)):
+        return Answer(False, f"Give (mean, std, D) for each limit; got {small!r} and {large!r}.")
     toy = GaussianToy(weight=1.5, bias=0.5, noise=0.8)
     sharp, at_zero = (-float(toy.log_likelihood(2.0, z)) for z in (1.0, 0.0))  # D at a point
     scattered = at_zero + 1.5**2 / (2 * 0.8**2)  # and for z from the prior
@@ -497,6 +499,7 @@ def _blank(value: Any) -> bool:
 def _choose(choice: Any, options: dict[str, str], best: str) -> Answer:
     if _blank(choice):
         return NOTHING
+    choice = choice.strip().lower() if isinstance(choice, str) else choice
     if not isinstance(choice, str) or choice not in options:
         return Answer(False, f"Choose one of {', '.join(map(repr, options))}; got {choice!r}.")
     return Answer(choice == best, options[choice])
