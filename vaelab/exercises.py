@@ -413,7 +413,7 @@ def check_step_ahead(attempt: Any) -> Answer:
         return NOTHING
     drawn, alone, both = map(log.count, ("batch", "encoder", "both"))
     seen = f"Seen: {drawn} batches, {alone} steps of the encoder, {both} of both."
-    if alone == 0:
+    if both and not alone:
         return Answer(False, f"The decoder moves in every step. {seen} Hint: encoder_optimizer.")
     if (alone, both) != (5, 1):
         return Answer(False, f"{seen} Hint: five of the encoder (inner=5), then one of both.")
