@@ -133,9 +133,9 @@ WRONG: list[Case] = [
         "by the images and by the batches",
     ),
     ("check_noiseless", ("a",), "infinite R"),
-    ("check_noiseless", ("b",), "never sees z"),
+    ("check_noiseless", ("c",), "never sees z"),
     ("check_noiseless", ("d",), "not D at the mean z"),
-    ("check_why_k_helps", ("a",), "as noisy as before"),
+    ("check_why_k_helps", ("c",), "as noisy as before"),
     ("check_why_k_helps", ("b",), "nothing is trained"),
     ("check_why_k_helps", ("d",), "grows without end"),
     ("check_cycles", (4, 0.2, 0.6), "falls: the run stops"),
@@ -263,7 +263,7 @@ WRONG: list[Case] = [
     ),
     ("check_reading", ("a",), "would leave unused"),
     ("check_reading", ("b",), "lam is a floor"),
-    ("check_reading", ("d",), "knows no weights"),
+    ("check_reading", ("c",), "knows no weights"),
 ]
 
 

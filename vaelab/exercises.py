@@ -162,11 +162,11 @@ def check_noiseless(choice: Any) -> Answer:
     """
     options = {
         "a": "A q that is one point has an infinite R. Hint: which q does line 5 price?",
-        "b": "The closed form of R knows sigma and never sees z. Hint: who does see z?",
-        "c": "D belongs to a code without noise, R to one with noise: their sum bounds nothing.",
+        "b": "D belongs to a code without noise, R to one with noise: their sum bounds nothing.",
+        "c": "The closed form of R knows sigma and never sees z. Hint: who does see z?",
         "d": "The mean of D over z is not D at the mean z. Hint: which of them is lower, and why?",
     }
-    return _choose(choice, options, "c")
+    return _choose(choice, options, "b")
 
 
 def check_why_k_helps(choice: Any) -> Answer:
@@ -176,12 +176,12 @@ def check_why_k_helps(choice: Any) -> Answer:
         choice: the letter.
     """
     options = {
-        "a": "Each ratio comes from the same q and is as noisy as before. Hint: their mean is not.",
+        "a": "The mean of k ratios still averages p(x) but varies less: the log loses less.",
         "b": "It grows for any fixed q; nothing is trained. Hint: Jensen, equation 1.10.",
-        "c": "The mean of k ratios still averages p(x) but varies less: the log loses less.",
+        "c": "Each ratio comes from the same q and is as noisy as before. Hint: their mean is not.",
         "d": "The largest grows without end, the bound stops at log p(x). Hint: it is a mean.",
     }
-    return _choose(choice, options, "c")
+    return _choose(choice, options, "a")
 
 
 def check_cycles(falls: Any, share: Any, mean: Any) -> Answer:
@@ -480,10 +480,10 @@ def check_reading(choice: Any) -> Answer:
     options = {
         "a": "A small weight marks what the ELBO would leave unused. Hint: 1 - gamma is a price.",
         "b": "lam is a floor: 1.6 nats satisfy it, and gamma = 1 is right. Hint: equation 3.12.",
-        "c": "Of the next nat, 0.02 come back as a lower distortion; the bound loses 0.98.",
-        "d": "evaluate knows no weights: its -ELBO is D + R at the full price. Hint: Section 3.7.",
+        "c": "evaluate knows no weights: its -ELBO is D + R at the full price. Hint: Section 3.7.",
+        "d": "Of the next nat, 0.02 come back as a lower distortion; the bound loses 0.98.",
     }
-    return _choose(choice, options, "c")
+    return _choose(choice, options, "d")
 
 
 def _normal(*shape: int, seed: int = 0) -> Tensor:
