@@ -217,7 +217,8 @@ def minibatches(images: Tensor, batch_size: int) -> Iterator[Tensor]:
     while True:
         while len(order) < batch_size:
             order = torch.cat([order, torch.randperm(len(images))])
-        yield images[order[:batch_size]]  # (B, P)
+        index = order[:batch_size].to(images.device)  # (B,)
+        yield images.index_select(0, index)  # (B, P); takes half as long as images[index]
         order = order[batch_size:]
 
 
