@@ -168,7 +168,9 @@ def mutual_information(
     own, aggregate = [], []
     for start in range(0, len(z), block):
         table = _log_q_table(z[start : start + block], mu, logvar)  # (b, N)
-        own.append(table.diagonal(offset=start))  # (b,): log q(z_i|x_i)
+        own.append(
+            table.diagonal(offset=start).clone()
+        )  # (b,): log q(z_i|x_i); a view keeps the table
         aggregate.append(table.logsumexp(dim=1) - math.log(len(z)))  # (b,)
     value = (torch.cat(own) - torch.cat(aggregate)).mean()
     return MutualInformation(float(value), math.log(len(z)))
