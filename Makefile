@@ -55,8 +55,8 @@ results: $(INSTALLED) ## train what the lessons only cite (long; can be stopped 
 	$(RUN) -m vaelab.results $(ARGS)
 
 bench: $(INSTALLED) ## measure what must be fast, on an otherwise idle machine
-	@echo "==> Measuring; close what else is running"
-	$(RUN) -m pytest --benchmark-only tests/benchmarks $(ARGS)
+	@echo "==> Measuring (about ten minutes); close what else is running"
+	$(RUN) -m pytest -q --benchmark-only --benchmark-quiet tests/benchmarks $(ARGS)
 
 matrix: $(INSTALLED) ## run everything on the oldest and newest versions that are admitted (downloads much)
 	@$(RUN) -m pip install --quiet uv

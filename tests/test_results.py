@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from notebook_tools import ROOT
 from vaelab import History, results
-from vaelab.results import OBJECTIVES, Run, collect, readme_table, refresh, runs_of
+from vaelab.results import OBJECTIVES, Run, carry_out_all, collect, readme_table, refresh, runs_of
 
 STEPS = 10
 
@@ -78,6 +84,88 @@ def test_only_what_is_missing_is_carried_out(monkeypatch, tmp_path):
     results.file_of(runs[0], tmp_path).write_text("{}")
     monkeypatch.setattr(results, "grid", lambda data: runs)
     assert results.missing_of("5k", tmp_path) == runs[1:]
+
+
+# --- many runs at once ---------------------------------------------------------------------------
+
+GRID = [
+    Run("5k", "grey", "mlp", name, 0) for name in ("vanilla", "soft free bits", "linear warm-up")
+]
+
+
+def files(folder: Path) -> dict[str, str]:
+    """Name -> text of every file."""
+    return {path.name: path.read_text("utf-8") for path in folder.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def serial(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What three short runs leave behind, one after the other in this process."""
+    folder = tmp_path_factory.mktemp("serial")
+    carry_out_all(GRID, folder, jobs=1, steps=STEPS)
+    assert len(files(folder)) == len(GRID)
+    return files(folder)
+
+
+def test_processes_write_what_a_serial_run_writes(serial, tmp_path):
+    carry_out_all(GRID, tmp_path, jobs=2, steps=STEPS)
+    assert files(tmp_path) == serial
+
+
+def test_a_dask_cluster_gives_what_a_serial_run_gives(serial, tmp_path):
+    distributed = pytest.importorskip("distributed", reason="dask is an option, not a requirement")
+    cluster = distributed.LocalCluster(n_workers=2, threads_per_worker=2, dashboard_address=None)
+    with cluster:  # two threads in each worker: they must not share a random state
+        carry_out_all(GRID, tmp_path, scheduler=cluster.scheduler_address, steps=STEPS)
+    assert files(tmp_path) == serial
+
+
+def test_a_run_that_fails_stops_the_grid_but_not_what_is_finished(serial, tmp_path):
+    broken = [GRID[0], GRID[0]._replace(objective="no such objective"), GRID[1]]
+    with pytest.raises(KeyError, match="no such objective"):
+        carry_out_all(broken, tmp_path, jobs=1, steps=STEPS)
+    kept = files(tmp_path)
+    assert kept and kept.items() <= serial.items()
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="signals a process group")
+def test_ctrl_c_loses_no_finished_run_and_leaves_no_process(serial, tmp_path, monkeypatch):
+    grey = [run for run in results.grid("5k") if run.targets == "grey"]
+    program = (
+        "from pathlib import Path; from vaelab.results import Run, carry_out_all\n"
+        f"runs = [Run(*run) for run in {[tuple(run) for run in grey]!r}]\n"
+        f"carry_out_all(runs, Path({str(tmp_path)!r}), jobs=2, steps={STEPS})\n"
+    )
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(
+        command, cwd=ROOT, start_new_session=True, stderr=subprocess.DEVNULL
+    ) as grid:
+        wait_until(lambda: len(files(tmp_path)) >= 2 or grid.poll() is not None)
+        os.killpg(grid.pid, signal.SIGINT)  # as a terminal does: to the parent and to the workers
+        assert grid.wait(timeout=60) != 0
+    wait_until(lambda: not is_alive(grid.pid))
+    kept = files(tmp_path)
+    assert 2 <= len(kept) < len(grey)
+    assert all(kept[name] == serial[name] for name in kept.keys() & serial.keys())
+    monkeypatch.setattr(results, "grid", lambda data: grey)
+    assert len(results.missing_of("5k", tmp_path)) == len(grey) - len(kept)
+
+
+def wait_until(happened: Callable[[], bool], seconds: float = 120) -> None:
+    """Look ten times a second."""
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def is_alive(group: int) -> bool:
+    """Whether a process of a group is left."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def test_refresh_needs_its_markers(tmp_path):

@@ -275,5 +275,11 @@ def check_columns(name: str, rows: Tensor, columns: int) -> None:
 
 
 def _cross_entropy(logits: Tensor, x: Tensor) -> Tensor:
-    """(..., P), (..., P) -> (...), nats."""
-    return F.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(dim=-1)
+    """(..., P), (..., P) -> (...), nats: sum over pixels of log(1 + e^l) - x l.
+
+    log(1 + e^l) is computed as (l + |l|) / 2 - log sigmoid(|l|), which cannot overflow and, unlike
+    PyTorch's own, calls no log1p: on a CPU that takes eight times as long as log.
+    """
+    size = logits.abs()
+    softplus = 0.5 * (logits + size).sum(dim=-1) - size.sigmoid().log().sum(dim=-1)  # (...)
+    return softplus - torch.linalg.vecdot(x, logits)

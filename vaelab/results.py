@@ -2,7 +2,10 @@
 
 ``python -m vaelab.results`` trains what is still missing, writes ``results.json`` beside this file
 and refreshes the table in ``README.md`` if there is one in the current folder. Each finished run is
-kept in ``build/results/`` at once, so a stopped grid goes on where it was.
+kept in ``build/results/`` at once, so a stopped grid goes on where it was. Runs are independent:
+joblib spreads them over the cores of this machine, or with ``--scheduler ADDRESS`` over the workers
+of a dask cluster that have vaelab installed (and ``VAELAB_DATA``, for the full set). No folder has
+to be shared, and every number is the same as in a serial run on that kind of machine.
 
 Protocol: the same steps, batches and initial weights for all objectives of a seed; -ELBO, D and R
 on all test images at beta = 1; the importance-weighted bound only on binarised digits; differences
@@ -16,13 +19,14 @@ import json
 import os
 import platform
 import statistics
+import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from joblib import Parallel, delayed, parallel_config
 from torch import Tensor
 from tqdm import tqdm
 
@@ -38,6 +42,7 @@ RESULTS = Path(__file__).with_name("results.json")
 SEEDS = (0, 1, 2)
 LAM = 0.5  # nats per dimension, for every kind of free bits
 SCORED = 1000  # test images that are scored one by one
+ONE_AT_A_TIME = threading.Lock()  # two runs in one process would draw from one random state
 SAMPLES = 100  # k of the importance-weighted bound
 STEPS = {("5k", "mlp"): 3000, ("full", "mlp"): 4690, ("5k", "gru"): 1400}
 MODELS: dict[str, Callable[[], Model]] = {"mlp": VAE, "gru": RowGRUVAE}
@@ -175,7 +180,7 @@ def collect(runs: Iterable[dict[str, Any]]) -> dict[str, Any]:
         the negative score, and ``"paired"`` its difference to vanilla of the same seed with the
         standard error of that difference over the images (positive: worse than vanilla).
     """
-    finished = {Run(*(run[name] for name in Run._fields)): run for run in runs}
+    finished = {run_of(numbers): numbers for numbers in runs}
     kept = {}
     for which, run in sorted(finished.items()):
         numbers = {name: value for name, value in run.items() if name != "per_image"}
@@ -306,15 +311,13 @@ def refresh(readme: Path, results: dict[str, Any]) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Carry out what is missing, then write the results."""
     parser = argparse.ArgumentParser(prog="python -m vaelab.results", description=__doc__)
-    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="runs side by side")
+    parser.add_argument("--jobs", type=int, default=-1, help="runs side by side, -1: one per core")
     parser.add_argument("--folder", type=Path, default=Path("build/results"))
+    parser.add_argument("--scheduler", metavar="ADDRESS", help="of a dask cluster: all its workers")
     options = parser.parse_args(arguments)
     options.folder.mkdir(parents=True, exist_ok=True)
     missing = missing_of(os.environ.get("VAELAB_MNIST") or "5k", options.folder)
-    with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
-        futures = [pool.submit(keep, run, options.folder) for run in missing]
-        for future in tqdm(as_completed(futures), total=len(futures), unit="run"):
-            future.result()
+    carry_out_all(missing, options.folder, jobs=options.jobs, scheduler=options.scheduler)
     finished = [json.loads(path.read_text()) for path in sorted(options.folder.glob("*.json"))]
     results = collect(finished)
     if RESULTS.exists():  # runs on other digits, finished earlier, stay
@@ -329,10 +332,41 @@ def missing_of(data: str, folder: Path) -> list[Run]:
     return [run for run in grid(data) if not file_of(run, folder).exists()]
 
 
-def keep(run: Run, folder: Path) -> None:
-    """Carry out a run and write it down, whole or not at all; in a process of its own."""
-    torch.set_num_threads(1)  # the same arithmetic however many runs go side by side
-    write(file_of(run, folder), json.dumps(carry_out(run)))
+def carry_out_all(
+    runs: list[Run],
+    folder: Path,
+    *,
+    jobs: int = -1,
+    scheduler: str | None = None,
+    steps: int | None = None,
+) -> None:
+    """Carry out runs side by side and write each down, here, as soon as it arrives.
+
+    Args:
+        runs: what to train.
+        folder: where a file for each run goes.
+        jobs: runs side by side on this machine; -1 means one for each core.
+        scheduler: address of a dask scheduler whose workers train instead.
+        steps: the budget of each run, default that of the protocol.
+    """
+    where = {"backend": "dask", "scheduler_host": scheduler} if scheduler else {"backend": "loky"}
+    tasks = [delayed(carry_out_alone)(run, steps) for run in runs]
+    with parallel_config(**where, n_jobs=jobs):
+        arriving = Parallel(return_as="generator_unordered", batch_size=1)(tasks)
+        for numbers in tqdm(arriving, total=len(tasks), unit="run"):
+            write(file_of(run_of(numbers), folder), json.dumps(numbers))
+
+
+def carry_out_alone(run: Run, steps: int | None = None) -> dict[str, Any]:
+    """:func:`carry_out` in a worker: one run and one thread, so that company changes no bit."""
+    with ONE_AT_A_TIME:
+        torch.set_num_threads(1)
+        return carry_out(run, steps)
+
+
+def run_of(numbers: dict[str, Any]) -> Run:
+    """Which run some results belong to."""
+    return Run(*(numbers[name] for name in Run._fields))
 
 
 def file_of(run: Run, folder: Path) -> Path:
@@ -348,4 +382,4 @@ def write(path: Path, text: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    import_module("vaelab.results").main()  # by name, as workers look up what they are sent

@@ -217,7 +217,8 @@ def minibatches(images: Tensor, batch_size: int) -> Iterator[Tensor]:
     while True:
         while len(order) < batch_size:
             order = torch.cat([order, torch.randperm(len(images))])
-        yield images[order[:batch_size]]  # (B, P)
+        index = order[:batch_size].to(images.device)  # (B,)
+        yield images.index_select(0, index)  # (B, P); takes half as long as images[index]
         order = order[batch_size:]
 
 
@@ -241,19 +242,21 @@ def evaluate(model: Model, images: Tensor, *, seed: int = 0, batch_size: int = 1
         Kingma and Welling (2014), Equation 10.
     """
     check_images(images)
-    device = device_of(model)
-    nll, kl, mus = [], [], []
+    device, shape = device_of(model), (len(images), model.latent_dim)
+    nll = torch.empty(len(images), device=device)  # made once: pieces kept between the batches
+    kl, mu = torch.empty(shape, device=device), torch.empty(shape, device=device)  # tear up memory
     with seeded(seed, device):
-        for batch in images.split(batch_size):
+        parts = (part.split(batch_size) for part in (images, nll, kl, mu))
+        for batch, nll_of, kl_of, mu_of in zip(*parts):
             x = batch.to(device)  # (B, 784)
             output = model(x)
-            nll.append(bernoulli_nll(output.logits, x))  # (B,)
-            kl.append(gaussian_kl(output.mu, output.logvar))  # (B, D)
-            mus.append(output.mu)
-    distortion = float(torch.cat(nll).mean())
-    kl_per_dim = torch.cat(kl).mean(dim=0).cpu()  # (D,)
+            nll_of.copy_(bernoulli_nll(output.logits, x))  # (B,)
+            kl_of.copy_(gaussian_kl(output.mu, output.logvar))  # (B, D)
+            mu_of.copy_(output.mu)
+    distortion = float(nll.mean())
+    kl_per_dim = kl.mean(dim=0).cpu()  # (D,)
     rate = float(kl_per_dim.sum())
-    active = active_units(torch.cat(mus))
+    active = active_units(mu)
     return Evaluation(-(distortion + rate), distortion, rate, kl_per_dim, active)
 
 

@@ -1,0 +1,202 @@
+"""Training, evaluation and the bound, beside the matrix products that they cannot do without.
+
+Both sides of a ratio are timed in turn, round by round, so that whatever else the machine does
+falls on both. The floor holds the products of the same shapes and nothing else: no bias, no
+nonlinearity, no loss, no optimiser, no gathering of images.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from statistics import median
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import ToTensor
+
+from vaelab import ELBO, VAE, evaluate, fit, iw_log_likelihood
+from vaelab.training import minibatches, train_step
+
+BATCH, EPOCH = 128, 60_000 // 128
+SAMPLES = 100
+
+
+def ratio(benchmark, ours: Callable, reference: Callable, rounds: int) -> float:
+    """Median over the rounds of the time of ours over that of the reference."""
+    references = []
+
+    def time_reference() -> None:
+        start = time.perf_counter()
+        reference()
+        references.append(time.perf_counter() - start)
+
+    benchmark.pedantic(ours, setup=time_reference, rounds=rounds, warmup_rounds=1)
+    pairs = zip(benchmark.stats.stats.data, references[1:])  # the first belongs to the warm-up
+    return median(mine / other for mine, other in pairs)
+
+
+# --- the floor ----------------------------------------------------------------------------------
+
+
+def weights(model: VAE) -> list[Tensor]:
+    """The five matrices, (out, in) each."""
+    layers = (model.from_data, model.to_mu, model.to_logvar, model.from_latent, model.to_logits)
+    return [layer.weight.detach() for layer in layers]
+
+
+def forward_products(model: VAE, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """(B, P) -> the four activations, through the products alone."""
+    data, mu, logvar, latent, logits = weights(model)
+    h = x @ data.T  # (B, H)
+    z, _ = h @ mu.T, h @ logvar.T  # (B, D), (B, D)
+    g = z @ latent.T  # (B, H)
+    return h, z, g, g @ logits.T
+
+
+def step_products(model: VAE, x: Tensor) -> None:
+    """Forward; backward to every weight and to every input but x."""
+    _, mu, logvar, latent, logits = weights(model)
+    h, z, g, out = forward_products(model, x)
+    out.T @ g, out @ logits  # (P, H), (B, H)
+    g.T @ z, g @ latent  # (H, D), (B, D)
+    z.T @ h, z @ mu, z.T @ h, z @ logvar  # (D, H), (B, H), twice
+    h.T @ x  # (H, P)
+
+
+def bound_products(model: VAE, images: Tensor, samples: int, rows: int) -> None:
+    """Encode each image once, decode each of its samples, in pieces of as many rows."""
+    _, _, _, latent, logits = weights(model)
+    for x in images.split(250):
+        _, z, _, _ = forward_products(model, x)
+        chunk = rows // len(x)
+        for _ in range(samples // chunk):
+            z.repeat(chunk, 1) @ latent.T @ logits.T
+
+
+# --- the loop of the original -------------------------------------------------------------------
+
+
+class Pictures(Dataset):
+    """Bytes that become an image and then a tensor, one by one, as torchvision's MNIST does."""
+
+    def __init__(self, images: Tensor, labels: Tensor) -> None:
+        self.bytes = (images * 255).byte().view(-1, 28, 28).numpy()
+        self.labels, self.transform = labels, ToTensor()
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, i: int) -> tuple[Tensor, int]:
+        return self.transform(Image.fromarray(self.bytes[i])), int(self.labels[i])
+
+
+def epoch_of_the_original(model: VAE, loader: DataLoader) -> None:
+    """Sigmoid, then binary cross-entropy, summed; plain Adam; the loss fetched at every step."""
+    optimizer, total = torch.optim.Adam(model.parameters(), lr=1e-3), 0.0
+    for data, _ in loader:
+        optimizer.zero_grad()
+        x = data.view(-1, 784)
+        h = F.relu(model.from_data(x))
+        mu, logvar = model.to_mu(h), model.to_logvar(h)
+        z = mu + torch.randn_like(mu) * torch.exp(0.5 * logvar)
+        mean = torch.sigmoid(model.to_logits(F.relu(model.from_latent(z))))
+        rate = -0.5 * torch.sum(1 + logvar - mu.pow(2) - logvar.exp())
+        loss = F.binary_cross_entropy(mean, x, reduction="sum") + rate
+        loss.backward()
+        total += loss.item()
+        optimizer.step()
+
+
+# --- measured -----------------------------------------------------------------------------------
+
+
+def test_training_against_its_matrix_products(benchmark, row, many, threads):
+    model, x = VAE(), many.train[:BATCH]
+
+    def products() -> None:
+        for _ in range(EPOCH):
+            step_products(model, x)
+
+    def ours() -> None:
+        fit(model, many, steps=EPOCH, evaluations=1)
+
+    value = ratio(benchmark, ours, products, rounds=5)
+    row(f"training / its products, {threads} thread(s)", value, "times", at_most=1.6)
+    milliseconds = 1000 * median(benchmark.stats.stats.data) / EPOCH
+    row(f"training, {threads} thread(s)", milliseconds, "ms per step")
+
+
+def test_training_against_the_loop_of_the_original(benchmark, row, many):
+    torch.set_num_threads(torch.multiprocessing.cpu_count())  # as PyTorch does by itself
+    loader = DataLoader(
+        Pictures(many.train, many.train_labels), batch_size=BATCH, shuffle=True, num_workers=1
+    )
+
+    def original() -> None:
+        epoch_of_the_original(VAE(), loader)
+
+    def ours() -> None:
+        fit(VAE(), many, steps=EPOCH, evaluations=1)
+
+    value = ratio(benchmark, original, ours, rounds=2)
+    torch.set_num_threads(1)
+    row("loop of the original / training, an epoch", value, "times", at_least=6)
+    row("loop of the original, an epoch", median(benchmark.stats.stats.data), "s")
+
+
+def test_evaluation_against_its_matrix_products(benchmark, row, many, threads):
+    model, images = VAE(), many.train[:10_000]
+
+    def products() -> None:
+        for x in images.split(1000):
+            forward_products(model, x)
+
+    value = ratio(benchmark, lambda: evaluate(model, images), products, rounds=15)
+    row(f"evaluation / its products, {threads} thread(s)", value, "times", at_most=1.3)
+
+
+def test_the_bound_against_its_matrix_products(benchmark, row, many, threads):
+    model, images = VAE(), many.test
+    rows = iw_log_likelihood.__kwdefaults__["rows"]
+    value = ratio(
+        benchmark,
+        lambda: iw_log_likelihood(model, images, SAMPLES),
+        lambda: bound_products(model, images, SAMPLES, rows),
+        rounds=9,
+    )
+    row(f"bound, k = {SAMPLES} / its products, {threads} thread(s)", value, "times", at_most=1.3)
+
+
+KERNELS = {  # what a step calls, by the beginning of the operator's name; the first match counts
+    "matrix products": ("aten::mm", "aten::addmm"),
+    "optimiser": ("aten::_fused_adam", "aten::_foreach", "Optimizer"),
+    "cross-entropy, forward": ("aten::log_sigmoid", "aten::binary_cross_entropy"),
+    "gathering the batch": ("aten::index", "aten::randperm"),
+    "sampling z": ("aten::normal", "aten::randn"),
+}
+
+
+def test_where_a_training_step_goes(benchmark, row, many):
+    torch.manual_seed(0)
+    model, batches = VAE(), minibatches(many.train, BATCH)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
+
+    def steps(count: int = 100) -> None:
+        for _ in range(count):
+            train_step(model, next(batches), ELBO(), optimizer, 0.0)
+
+    benchmark.pedantic(steps, rounds=1, warmup_rounds=1)
+    with profile(activities=[ProfilerActivity.CPU]) as recorded:
+        steps()
+    spent: dict[str, float] = defaultdict(float)
+    for event in recorded.key_averages():
+        group = next((g for g, names in KERNELS.items() if event.key.startswith(names)), "the rest")
+        spent[group] += event.self_cpu_time_total
+    for group, microseconds in sorted(spent.items(), key=lambda item: -item[1]):
+        row(f"  of a training step: {group}", 100 * microseconds / sum(spent.values()), "%")
