@@ -6,8 +6,13 @@ import copy
 
 import pytest
 import torch
+from hypothesis import settings
 
 from vaelab import VAE, Digits, History, RowGRUVAE, fit, load_mnist
+
+# The same examples in every run, and no red test because a machine is slow.
+settings.register_profile("vaelab", derandomize=True, deadline=None, max_examples=25)
+settings.load_profile("vaelab")
 
 
 @pytest.fixture(scope="session")

@@ -29,7 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "diagrams": {"plotting"},  # for the colours
     "lesson": set(),
     "objectives": {"losses", "schedules"},
-    "diagnostics": {"data", "losses", "model"},
+    "diagnostics": {"data", "losses", "model", "schedules"},  # schedules: for check_range
     "training": {"data", "diagnostics", "losses", "model", "objectives", "schedules"},
 }
 MAY_IMPORT["__init__"] = {*MAY_IMPORT} - {"plotting", "diagrams", "lesson"}

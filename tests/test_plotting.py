@@ -461,8 +461,11 @@ REFUSED = {
         lambda: plotting.image_grid(np.full((2, 4), -3.0)),
         r"expected \[0, 1\]: .*sigmoid",
     ),
-    "image_grid: columns": (lambda: plotting.image_grid(np.zeros((2, 4)), 0), "columns is 0"),
-    "image_rows: nothing": (lambda: plotting.image_rows({}), "empty dict"),
+    "image_grid: columns": (
+        lambda: plotting.image_grid(np.zeros((2, 4)), 0),
+        "columns must be .* got 0",
+    ),
+    "image_rows: nothing": (lambda: plotting.image_rows({}), "rows must be a dict"),
     "image_rows: lengths": (
         lambda: plotting.image_rows({"a": np.zeros((2, 4)), "b": np.zeros((3, 4))}),
         r"row 'b' has shape \(3, 4\), expected \(2, 4\)",
@@ -487,7 +490,7 @@ REFUSED = {
     "training_curves: axes": (lambda: plotting.training_curves(history(), [None]), "expected 3"),
     "curves: length": (
         lambda: plotting.curves([0, 1], {"rate": [1, 2, 3]}),
-        r"rate has shape \(3,\), expected \(2,\)",
+        r"line 'rate' has shape \(3,\), expected \(2,\)",
     ),
     "curves: band": (lambda: plotting.curves([0], {"a": ([0], [0])}), "mean, lower, upper"),
     "kl_bars: per image": (
@@ -504,12 +507,12 @@ REFUSED = {
     "kl_heatmap: one step": (lambda: plotting.kl_heatmap([0], [[1]]), "at least 2"),
     "rate_distortion": (
         lambda: plotting.rate_distortion({"a": ([1, 2], [3])}),
-        r"distortion of 'a' has shape \(1,\), expected \(2,\)",
+        r"distortion of 'a' in paths has shape \(1,\), expected \(2,\)",
     ),
     "gamma_traces: zero": (lambda: plotting.gamma_traces([0], [[0.0]]), "above 0"),
     "paired_differences: baseline": (
         lambda: plotting.paired_differences({"a": [1], "b": [2]}),
-        "expected 'vanilla'",
+        "expected baseline 'vanilla'",
     ),
     "paired_differences: seeds": (
         lambda: plotting.paired_differences({"vanilla": [1, 2], "b": [2]}),

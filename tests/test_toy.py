@@ -113,14 +113,14 @@ def test_arguments_broadcast():
     "bad", [{"noise": 0.0}, {"noise": -1.0}, {"weight": math.nan}, {"bias": math.inf}]
 )
 def test_impossible_models_are_refused(bad):
-    with pytest.raises(ValueError, match="noise positive"):
+    with pytest.raises(ValueError, match=f"{next(iter(bad))} must be"):
         GaussianToy(**bad)
 
 
 @pytest.mark.parametrize("std", [0.0, -1.0, math.nan, torch.tensor([1.0, 0.0])])
 @pytest.mark.parametrize("method", ["elbo", "gap"])
 def test_impossible_spreads_are_refused(method, std):
-    with pytest.raises(ValueError, match="std must be positive"):
+    with pytest.raises(ValueError, match=r"std must be (positive|finite)"):
         getattr(MODELS[0], method)(0.0, 0.0, std)
 
 

@@ -16,7 +16,7 @@ from .model import VAE, RowGRUVAE, VAEOutput
 from .objectives import ELBO, BetaELBO, FreeBits, SoftFreeBits
 from .schedules import constant, cyclical, linear, sigmoid, staircase
 from .toy import GaussianToy
-from .training import Evaluation, History, evaluate, fit
+from .training import Diverged, Evaluation, History, evaluate, fit
 
 __version__ = "0.1.0"
 
@@ -25,6 +25,7 @@ __all__ = [
     "VAE",
     "BetaELBO",
     "Digits",
+    "Diverged",
     "Evaluation",
     "FreeBits",
     "GaussianToy",

@@ -63,6 +63,7 @@ def load_mnist(size: str | None = None, root: str | os.PathLike | None = None) -
         The digits; pixels in [0, 1].
 
     Raises:
+        TypeError: if ``root`` is no path.
         ValueError: if ``size`` is neither ``"5k"`` nor ``"full"``.
         RuntimeError: if the full set is neither in ``root`` nor can be downloaded.
 
@@ -70,7 +71,9 @@ def load_mnist(size: str | None = None, root: str | os.PathLike | None = None) -
         LeCun, Bottou, Bengio and Haffner (1998), Gradient-based learning applied to document
         recognition.
     """
-    size = size or os.environ.get("VAELAB_MNIST") or "5k"
+    if not isinstance(root, (str, os.PathLike, type(None))):
+        raise TypeError(f"root must be the path of a folder, got {root!r}")
+    size = os.environ.get("VAELAB_MNIST") or "5k" if size is None else size
     if size == "5k":
         return _load_bundled()
     if size == "full":
@@ -90,12 +93,14 @@ def binarize(images: Tensor, generator: torch.Generator | None = None) -> Tensor
         Same shape and type, values 0.0 and 1.0, a new draw at every call.
 
     Raises:
-        TypeError, ValueError: if ``images`` are not pixels in [0, 1].
+        TypeError, ValueError: if ``images`` are not pixels in [0, 1], or ``generator`` is none.
 
     Source:
         Salakhutdinov and Murray (2008), On the quantitative analysis of deep belief networks.
     """
     check_images(images)
+    if not isinstance(generator, (torch.Generator, type(None))):
+        raise TypeError(f"generator must be a torch.Generator or None, got {generator!r}")
     return torch.bernoulli(images, generator=generator)
 
 
@@ -121,6 +126,35 @@ def check_images(images: Tensor, name: str = "images") -> None:
             f"{name} must be within [0, 1], got values from {low:g} to {high:g}; "
             "if they are 0..255, divide them by 255"
         )
+
+
+def check_kind(digits: Digits) -> None:
+    """Refuse what is no :class:`Digits`, such as its images alone."""
+    if not isinstance(digits, Digits):
+        kind = type(digits).__name__
+        raise TypeError(f"digits must be Digits, as load_mnist() returns them, got {kind}")
+
+
+def check_labels(labels: Tensor, count: int, name: str = "labels") -> None:
+    """Refuse anything but one whole number from 0 to 9 for each image.
+
+    Args:
+        labels: what should be (count,) int64.
+        count: how many images there are.
+        name: the argument's name, for the message.
+
+    Raises:
+        TypeError: if it is not an int64 tensor.
+        ValueError: if it has another shape, or a label lies outside 0 .. 9.
+    """
+    if not isinstance(labels, Tensor) or labels.dtype != torch.int64:
+        kind = labels.dtype if isinstance(labels, Tensor) else type(labels).__name__
+        raise TypeError(f"{name} must be an int64 tensor of labels 0 .. 9, got {kind}")
+    if labels.shape != (count,):
+        raise ValueError(f"{name} must be ({count},), one to an image, got {tuple(labels.shape)}")
+    if labels.min() < 0 or labels.max() > 9:
+        span = f"{labels.min()} to {labels.max()}"
+        raise ValueError(f"{name} must be within 0 .. 9, got labels from {span}")
 
 
 def _load_bundled() -> Digits:

@@ -12,8 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .data import Digits, check_images
-from .model import Model
+from .data import Digits, check_images, check_kind, check_labels
+from .model import Model, check_columns, check_sizes
+from .schedules import check_range
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -41,13 +42,14 @@ def active_units(mu: Tensor, threshold: float = 0.01) -> int:
         How many of the D dimensions have a variance above the threshold.
 
     Raises:
-        ValueError: if ``mu`` is not (N, D) with N >= 2.
+        TypeError: if ``mu`` is not a float tensor or ``threshold`` no number.
+        ValueError: if ``mu`` is not (N, D) with N >= 2 or not finite, or ``threshold`` negative.
 
     Source:
         Burda et al. (2016), Section 5.2.
     """
-    if mu.ndim != 2 or len(mu) < 2:
-        raise ValueError(f"mu must be (N, D) with N >= 2, got {tuple(mu.shape)}")
+    check_range("threshold", threshold, 0, math.inf, "[)")
+    check_means(mu)
     return int((mu.var(dim=0) > threshold).sum())
 
 
@@ -59,7 +61,11 @@ def decoder_weight_norms(model: Model) -> Tensor:
 
     Returns:
         (D,) Euclidean norm of the weights that leave each dimension, in the decoder's first layer.
+
+    Raises:
+        TypeError: if ``model`` is no VAE or RowGRUVAE.
     """
+    check_model(model, "from_latent")
     return model.from_latent.weight.detach().norm(dim=0).cpu()  # (H, D) -> (D,)
 
 
@@ -74,8 +80,13 @@ def encode_all(model: Model, images: Tensor, batch_size: int = 1000) -> tuple[Te
 
     Returns:
         mu (N, D), logvar (N, D).
+
+    Raises:
+        TypeError, ValueError: if ``images`` are not pixels in [0, 1] as the model takes them, or
+            ``batch_size`` is not a positive integer.
     """
-    check_images(images)
+    check_inputs(model, images)
+    check_sizes(batch_size=batch_size)
     device = device_of(model)
     parts = [model.encode(batch.to(device)) for batch in images.split(batch_size)]
     mus, logvars = zip(*parts)
@@ -103,14 +114,14 @@ def iw_log_likelihood(
         (N,) nats. Its bias (k too small) and its standard error over images are different errors.
 
     Raises:
-        ValueError: if ``samples`` or ``rows`` is not a positive integer.
+        TypeError, ValueError: if ``images`` are not pixels in [0, 1] as the model takes them, or
+            ``samples`` or ``rows`` is not a positive integer.
 
     Source:
         Burda et al. (2016), Equation 8.
     """
-    check_images(images)
-    if not (isinstance(samples, int) and samples >= 1 and isinstance(rows, int) and rows >= 1):
-        raise ValueError(f"samples and rows must be positive integers, got {samples} and {rows}")
+    check_inputs(model, images)
+    check_sizes(samples=samples, rows=rows)
     device = device_of(model)
     with seeded(seed, device):
         batches = images.split(max(1, min(250, rows)))
@@ -160,9 +171,14 @@ def mutual_information(
     Returns:
         The estimate and its ceiling log N, in nats.
 
+    Raises:
+        TypeError, ValueError: if ``images`` are not pixels in [0, 1] as the model takes them, or
+            ``block`` is not a positive integer.
+
     Source:
         He et al. (2019), Section 4.2; Hoffman and Johnson (2016) for the index interpretation.
     """
+    check_sizes(block=block)
     mu, logvar = (part.double() for part in encode_all(model, images))  # (N, D)
     with seeded(seed, torch.device("cpu")):
         z = mu + torch.exp(0.5 * logvar) * torch.randn_like(mu)  # (N, D)
@@ -199,9 +215,17 @@ def linear_probe(model: Model, digits: Digits, *, penalty: float = 1e-3) -> floa
     Returns:
         Share of the test digits that are classified right, in [0, 1].
 
+    Raises:
+        TypeError, ValueError: if ``digits`` are not labelled images as the model takes them, or
+            ``penalty`` is negative or not finite.
+
     Source:
         Alain and Bengio (2017), Understanding intermediate layers using linear classifier probes.
     """
+    check_range("penalty", penalty, 0, math.inf, "[)")
+    check_digits(model, digits)
+    check_labels(digits.train_labels, len(digits.train), "digits.train_labels")
+    check_labels(digits.test_labels, len(digits.test), "digits.test_labels")
     train, test = (encode_all(model, part)[0] for part in (digits.train, digits.test))  # (N, D)
     mean, std = train.mean(dim=0), train.std(dim=0).clamp(min=1e-6)
     train, test = (train - mean) / std, (test - mean) / std
@@ -231,9 +255,11 @@ def prune(model: Model, keep: Tensor | list[int]) -> Model:
         A copy with ``len(keep)`` latent dimensions.
 
     Raises:
+        TypeError: if ``model`` is no VAE or RowGRUVAE, or ``keep`` holds no numbers.
         ValueError: if nothing is kept, an index repeats, is a fraction or lies outside 0 .. D - 1,
             or a mask is not (D,).
     """
+    check_model(model, "from_latent")
     index = _as_indices(keep, model.latent_dim)
     smaller = copy.deepcopy(model)
     smaller.latent_dim = len(index)
@@ -248,16 +274,71 @@ def prune(model: Model, keep: Tensor | list[int]) -> Model:
 
 
 def _as_indices(keep: Tensor | list[int], latent_dim: int) -> Tensor:
-    index = torch.as_tensor(keep)
+    try:
+        index = torch.as_tensor(keep)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"keep must be indices or a boolean mask, got {keep!r}") from error
     if index.dtype == torch.bool:
         if index.shape != (latent_dim,):
             raise ValueError(f"a mask must be ({latent_dim},), got {tuple(index.shape)}")
         index = index.nonzero().flatten()
-    listed = index.ndim == 1 and len(index) > 0 and not index.is_floating_point()
+    whole = not (index.is_floating_point() or index.is_complex())
+    listed = index.ndim == 1 and len(index) > 0 and whole
     inside = listed and index.min() >= 0 and index.max() < latent_dim
     if not inside or len(index.unique()) < len(index):
         raise ValueError(f"keep must be distinct indices within 0 .. {latent_dim - 1}, got {keep}")
     return index
+
+
+def check_model(model: nn.Module, needs: str = "encode") -> None:
+    """Refuse what is no model, or has no part of the name ``needs``."""
+    if not isinstance(model, nn.Module) or not hasattr(model, needs):
+        kind = type(model).__name__
+        got = f"the class {model.__name__}: call it" if isinstance(model, type) else kind
+        raise TypeError(f"model must be a VAE or RowGRUVAE, with {needs}, got {got}")
+
+
+def check_inputs(model: Model, images: Tensor, name: str = "images", least: int = 1) -> None:
+    """Refuse anything but rows of pixels in [0, 1], as many as the model takes.
+
+    Args:
+        model: what they are meant for.
+        images: what should be (N, P) float, finite, within [0, 1].
+        name: the argument's name, for the message.
+        least: smallest N.
+
+    Raises:
+        TypeError: if ``model`` is no model or ``images`` is not a floating-point tensor.
+        ValueError: if the shape does not fit or a value is not finite or outside [0, 1].
+    """
+    check_model(model)
+    check_images(images, name)
+    pixels = getattr(model, "data_dim", images.shape[-1])
+    if images.ndim != 2 or images.shape[1] != pixels or len(images) < least:
+        shape = f"(N, {pixels}) with N >= {least}"
+        raise ValueError(f"{name} must be {shape} for this model, got {tuple(images.shape)}")
+
+
+def check_digits(model: Model, digits: Digits) -> None:
+    """Refuse anything but Digits whose images the model takes, at least two of them to test on."""
+    check_kind(digits)
+    check_inputs(model, digits.train, "digits.train")
+    check_inputs(model, digits.test, "digits.test", least=2)
+
+
+def check_means(mu: Tensor) -> None:
+    """Refuse posterior means that are not (N, D), N >= 2, and finite."""
+    check_columns("mu", mu, mu.shape[-1] if isinstance(mu, Tensor) and mu.ndim else 0)
+    if mu.ndim != 2 or len(mu) < 2:
+        raise ValueError(f"mu must be (N, D) with N >= 2, got {tuple(mu.shape)}")
+    if not bool(mu.isfinite().all()):
+        raise ValueError("mu must be finite, got NaN or infinity: did the training diverge?")
+
+
+def check_seed(seed: int) -> None:
+    """Refuse what is no whole number that a random generator takes."""
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63:
+        raise ValueError(f"seed must be an integer of at least 0 and below 2**63, got {seed!r}")
 
 
 def device_of(model: nn.Module) -> torch.device:
@@ -268,6 +349,7 @@ def device_of(model: nn.Module) -> torch.device:
 @contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
     """Draw from a seeded random state inside, and leave the global one as it was."""
+    check_seed(seed)
     on_gpu = device.type == "cuda"
     with torch.random.fork_rng(devices=[device] if on_gpu else []):
         torch.default_generator.manual_seed(seed)  # of the CPU only: the rest would not be restored

@@ -56,14 +56,24 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> Markdown:
         A display object; the first column is left-aligned, the others right-aligned.
 
     Raises:
+        TypeError: if the header or a row is not a list of entries.
         ValueError: if a row is not as long as the header.
     """
+    _check_list("header", header)
     lines = [list(header), [":--"] + ["--:"] * (len(header) - 1)]
     for row in rows:
+        _check_list("every one of rows", row)
         if len(row) != len(header):
-            raise ValueError(f"every row needs {len(header)} entries, got {len(row)}: {row}")
+            raise ValueError(
+                f"every one of rows needs {len(header)} entries, got {len(row)}: {row}"
+            )
         lines.append([f"{item:.1f}" if isinstance(item, float) else str(item) for item in row])
     return Markdown("\n".join("| " + " | ".join(line) + " |" for line in lines))
+
+
+def _check_list(name: str, entries: Sequence[object]) -> None:
+    if isinstance(entries, str) or not isinstance(entries, Sequence):
+        raise TypeError(f"{name} must be a list of entries, got {entries!r}")
 
 
 def _without_docstrings(source: str) -> str:

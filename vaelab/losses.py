@@ -21,15 +21,13 @@ def bernoulli_nll(logits: Tensor, x: Tensor) -> Tensor:
         (B,) nats per image.
 
     Raises:
+        TypeError: if they are not floating-point tensors.
         ValueError: if the shapes differ or are not (B, P).
 
     Source:
         Kingma and Welling (2014), Appendix C.1.
     """
-    if logits.shape != x.shape or x.ndim != 2:
-        raise ValueError(
-            f"logits and x must both be (B, P), got {tuple(logits.shape)} and {tuple(x.shape)}"
-        )
+    _check_pair("logits and x", "(B, P)", logits, x)
     return F.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(dim=-1)  # (B,)
 
 
@@ -44,13 +42,22 @@ def gaussian_kl(mu: Tensor, logvar: Tensor) -> Tensor:
         (B, D) nats, never negative beyond rounding; its sum over D is the rate of an image.
 
     Raises:
+        TypeError: if they are not floating-point tensors.
         ValueError: if the shapes differ or are not (B, D).
 
     Source:
         Kingma and Welling (2014), Appendix B.
     """
-    if mu.shape != logvar.shape or mu.ndim != 2:
-        raise ValueError(
-            f"mu and logvar must both be (B, D), got {tuple(mu.shape)} and {tuple(logvar.shape)}"
-        )
+    _check_pair("mu and logvar", "(B, D)", mu, logvar)
     return 0.5 * (mu.square() + logvar.exp() - 1 - logvar)  # (B, D)
+
+
+def _check_pair(names: str, shape: str, *pair: Tensor) -> None:
+    """Shapes and types only: to look at the values would stop a GPU at every step."""
+    for part in pair:
+        if not (isinstance(part, Tensor) and part.is_floating_point()):
+            kind = part.dtype if isinstance(part, Tensor) else type(part).__name__
+            raise TypeError(f"{names} must both be float tensors {shape}, got {kind}")
+    if pair[0].shape != pair[1].shape or pair[0].ndim != 2:
+        shapes = " and ".join(str(tuple(part.shape)) for part in pair)
+        raise ValueError(f"{names} must both be {shape}, got {shapes}")

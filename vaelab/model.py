@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import torch
@@ -62,9 +63,9 @@ class VAE(nn.Module):
             mu (B, D) and logvar (B, D), the log of sigma^2.
 
         Raises:
-            ValueError: if ``x`` is not (B, P).
+            TypeError, ValueError: if ``x`` is not a float tensor (B, P).
         """
-        check_columns("x", x, self.data_dim)
+        check_columns("x", x, self.data_dim, stacked=False)
         h = F.relu(self.from_data(x))  # (B, H)
         return self.to_mu(h), soft_bound(self.to_logvar(h))  # (B, D), (B, D)
 
@@ -77,9 +78,14 @@ class VAE(nn.Module):
         Returns:
             z (B, D) = mu + sigma * epsilon, epsilon ~ N(0, I).
 
+        Raises:
+            TypeError, ValueError: if they are not float tensors (B, D) of one shape.
+
         Source:
             Kingma and Welling (2014), Section 2.4.
         """
+        check_columns("mu", mu, self.latent_dim)
+        check_columns("logvar", logvar, self.latent_dim, like=mu)
         std = torch.exp(0.5 * logvar)  # (B, D)
         return mu + std * torch.randn_like(std)  # (B, D)
 
@@ -93,7 +99,7 @@ class VAE(nn.Module):
             logits (..., B, P), before the sigmoid.
 
         Raises:
-            ValueError: if the last dimension of ``z`` is not D.
+            TypeError, ValueError: if ``z`` is not a float tensor (..., B, D).
         """
         check_columns("z", z, self.latent_dim)
         return self.to_logits(F.relu(self.from_latent(z)))  # (..., P)
@@ -120,7 +126,11 @@ class VAE(nn.Module):
 
         Returns:
             (..., B) nats.
+
+        Raises:
+            TypeError, ValueError: if they are not float tensors (B, P) and (..., B, D).
         """
+        check_x_and_z(x, z, self.data_dim, self.latent_dim)
         logits = self.decode(z)  # (..., B, P)
         return -_cross_entropy(logits, x.expand_as(logits))
 
@@ -183,7 +193,11 @@ class RowGRUVAE(nn.Module):
 
         Returns:
             logits (B, 784).
+
+        Raises:
+            TypeError, ValueError: if they are not float tensors (B, 784) and (B, D).
         """
+        check_x_and_z(x, z, self.data_dim, self.latent_dim, stacked=False)
         rows = x.view(-1, self.side, self.side)  # (B, 28, 28)
         above = F.pad(rows, (0, 0, 1, 0))[:, :-1]  # (B, 28, 28): a blank row, then rows 0 .. 26
         states, _ = self.gru(above, self._initial_state(z))  # (B, 28, H)
@@ -211,8 +225,11 @@ class RowGRUVAE(nn.Module):
 
         Returns:
             (..., B) nats.
+
+        Raises:
+            TypeError, ValueError: if they are not float tensors (B, 784) and (..., B, D).
         """
-        check_columns("z", z, self.latent_dim)
+        check_x_and_z(x, z, self.data_dim, self.latent_dim)
         x = x.expand(*z.shape[:-1], self.data_dim)  # (..., B, 784)
         logits = self.decode_rows(x.reshape(-1, self.data_dim), z.reshape(-1, self.latent_dim))
         return -_cross_entropy(logits.view_as(x), x)
@@ -238,7 +255,6 @@ class RowGRUVAE(nn.Module):
         return torch.cat(means, dim=1).flatten(1)  # (n, 784)
 
     def _initial_state(self, z: Tensor) -> Tensor:
-        check_columns("z", z, self.latent_dim)
         return torch.tanh(self.from_latent(z)).unsqueeze(0)  # (1, B, H)
 
 
@@ -257,7 +273,12 @@ def soft_bound(raw: Tensor, bound: float = LOGVAR_BOUND) -> Tensor:
 
     Returns:
         bound * tanh(raw / bound), same shape.
+
+    Raises:
+        ValueError: if ``bound`` is not a positive, finite number.
     """
+    if not isinstance(bound, (int, float)) or isinstance(bound, bool) or not 0 < bound < math.inf:
+        raise ValueError(f"bound must be positive and finite, got {bound!r}")
     return bound * torch.tanh(raw / bound)
 
 
@@ -268,10 +289,40 @@ def check_sizes(**sizes: int) -> None:
             raise ValueError(f"{name} must be a positive integer, got {size!r}")
 
 
-def check_columns(name: str, rows: Tensor, columns: int) -> None:
-    """Refuse a tensor that is not (..., columns)."""
-    if rows.ndim < 2 or rows.shape[-1] != columns:
+def check_columns(
+    name: str, rows: Tensor, columns: int, *, stacked: bool = True, like: Tensor | None = None
+) -> None:
+    """Refuse anything but floating-point rows, ``(batch, columns)``.
+
+    Args:
+        name: the argument's name, for the message.
+        rows: what was passed for it.
+        columns: how long each row must be.
+        stacked: allow leading dimensions, (..., batch, columns).
+        like: a tensor whose shape it must have.
+
+    Raises:
+        TypeError: if it is not a floating-point tensor.
+        ValueError: if it has another shape.
+    """
+    if not isinstance(rows, Tensor) or not rows.is_floating_point():
+        kind = rows.dtype if isinstance(rows, Tensor) else type(rows).__name__
+        raise TypeError(f"{name} must be a float tensor (batch, {columns}), got {kind}")
+    flat = rows.ndim == 2 or (stacked and rows.ndim > 2)
+    if not flat or rows.shape[-1] != columns or rows.numel() == 0:
         raise ValueError(f"{name} must be (batch, {columns}), got {tuple(rows.shape)}")
+    if like is not None and rows.shape != like.shape:
+        raise ValueError(f"{name} must be {tuple(like.shape)}, got {tuple(rows.shape)}")
+
+
+def check_x_and_z(
+    x: Tensor, z: Tensor, data_dim: int, latent_dim: int, *, stacked: bool = True
+) -> None:
+    """Refuse anything but images (B, P) with latents (..., B, D), or (B, D) if not ``stacked``."""
+    check_columns("x", x, data_dim, stacked=False)
+    check_columns("z", z, latent_dim, stacked=stacked)
+    if len(x) != z.shape[-2]:
+        raise ValueError(f"x and z must hold as many images, got {len(x)} and {z.shape[-2]}")
 
 
 def _cross_entropy(logits: Tensor, x: Tensor) -> Tensor:

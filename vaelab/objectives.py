@@ -13,7 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from .schedules import Schedule, constant
+from .schedules import Schedule, check_range, constant
 
 
 class Objective(Protocol):
@@ -45,7 +45,7 @@ class ELBO:
             Scalar, nats per image.
 
         Raises:
-            ValueError: if the shapes are not (B,) and (B, D).
+            TypeError, ValueError: if they are not tensors (B,) and (B, D).
         """
         _check_terms(nll, kl)
         return (nll + kl.sum(dim=-1)).mean()
@@ -62,8 +62,8 @@ class BetaELBO:
         schedule: beta itself, >= 0, or a function from progress in [0, 1] to beta.
 
     Raises:
-        ValueError: if a number is negative or not finite.
-        TypeError: if it is neither a number nor callable.
+        TypeError: if it is neither a number nor a function that returns one.
+        ValueError: if beta is negative or not finite; a schedule is tried at progress 0.
 
     Source:
         Higgins et al. (2017), Equation 4; Bowman et al. (2016), Section 3.1.
@@ -75,17 +75,22 @@ class BetaELBO:
         if not callable(schedule):
             raise TypeError(f"schedule must be a number or a function, got {schedule!r}")
         self.schedule = schedule
-        self.beta = float(schedule(0.0))
+        self.beta = self._beta(0.0)
 
     def __call__(self, nll: Tensor, kl: Tensor, progress: float) -> Tensor:
         """Average over the batch of D + beta R; arguments as in :meth:`ELBO.__call__`."""
         _check_terms(nll, kl)
-        self.beta = float(self.schedule(progress))
+        self.beta = self._beta(progress)
         return (nll + self.beta * kl.sum(dim=-1)).mean()
 
     def weights(self, latent_dim: int) -> Tensor:
         """(latent_dim,) times beta at the last call."""
         return torch.full((latent_dim,), self.beta)
+
+    def _beta(self, progress: float) -> float:
+        beta = self.schedule(progress)
+        check_range("what schedule returns", beta, 0, math.inf, "[)")
+        return float(beta)
 
 
 class FreeBits:
@@ -98,14 +103,14 @@ class FreeBits:
         lam: nats of each dimension that are free, >= 0.
 
     Raises:
-        ValueError: if ``lam`` is negative or not finite.
+        TypeError, ValueError: if ``lam`` is no number, negative or not finite.
 
     Source:
         Kingma et al. (2016), Appendix C.8, Equation 15, with one dimension to a group.
     """
 
     def __init__(self, lam: float = 0.5) -> None:
-        _check_range("lam", lam, 0, math.inf)
+        check_range("lam", lam, 0, math.inf, "[)")
         self.lam = lam
         self._weights: Tensor | None = None
 
@@ -139,7 +144,7 @@ class SoftFreeBits:
             eventually sticks.
 
     Raises:
-        ValueError: if an argument is outside its range.
+        TypeError, ValueError: if an argument is no number or outside its range.
 
     Source:
         Chen et al. (2017), Appendix C, for a single gamma; Dehban et al. (2017) for one to each
@@ -155,12 +160,13 @@ class SoftFreeBits:
         init: float = 1.0,
         floor: float = 1e-3,
     ) -> None:
-        _check_range("lam", lam, 0, math.inf)
-        _check_range("tolerance", tolerance, 0, 1, open_end=True)
-        if not 0 < rate < 1:
-            raise ValueError(f"rate must be in (0, 1), got {rate}")
-        _check_range("floor", floor, 0, 1)
-        _check_range("init", init, floor, 1)
+        check_range("lam", lam, 0, math.inf, "[)")
+        check_range("tolerance", tolerance, 0, 1, "[)")
+        check_range("rate", rate, 0, 1, "()")
+        check_range("floor", floor, 0, 1)
+        check_range("init", init, floor, 1)
+        if not isinstance(per_dimension, bool):
+            raise TypeError(f"per_dimension must be True or False, got {per_dimension!r}")
         self.lam, self.tolerance, self.rate = lam, tolerance, rate
         self.per_dimension, self.init, self.floor = per_dimension, init, floor
         self.gamma: Tensor | None = None  # (D,) or (1,), from the first call on
@@ -175,13 +181,15 @@ class SoftFreeBits:
             gamma, (D,) or (1,), after the move.
 
         Raises:
-            ValueError: if the number of dimensions is not that of the first call.
+            TypeError, ValueError: if ``kl`` is not a tensor (B, D) with the D of the first call.
         """
+        _check_kl(kl)
         level = kl.detach().mean(dim=0)  # (D,)
         level = level if self.per_dimension else level.sum(dim=0, keepdim=True)  # (D,) or (1,)
         gamma = torch.full_like(level, self.init) if self.gamma is None else self.gamma
         if gamma.shape != level.shape:
-            raise ValueError(f"kl has {len(level)} dimensions, at the first call {len(gamma)}")
+            first = f"the {len(gamma)} dimensions of the first call"
+            raise ValueError(f"kl must have {first}, got {len(level)}")
         down = level <= (1 - self.tolerance) * self.lam
         up = level >= (1 + self.tolerance) * self.lam
         gamma = torch.where(down & ~up, gamma * (1 - self.rate), gamma)
@@ -202,14 +210,17 @@ class SoftFreeBits:
 
 
 def _check_terms(nll: Tensor, kl: Tensor) -> None:
+    if not (isinstance(nll, Tensor) and isinstance(kl, Tensor)):
+        kinds = f"{type(nll).__name__} and {type(kl).__name__}"
+        raise TypeError(f"nll and kl must be tensors, (B,) and (B, D), got {kinds}")
     if nll.ndim != 1 or kl.ndim != 2 or len(nll) != len(kl) or len(nll) == 0:
         raise ValueError(
             f"nll must be (B,) and kl (B, D), got {tuple(nll.shape)} and {tuple(kl.shape)}"
         )
 
 
-def _check_range(name: str, value: float, low: float, high: float, open_end: bool = False) -> None:
-    inside = low <= value < high if open_end or high == math.inf else low <= value <= high
-    if not inside:
-        end = ")" if open_end or high == math.inf else "]"
-        raise ValueError(f"{name} must be in [{low}, {high}{end}, got {value}")
+def _check_kl(kl: Tensor) -> None:
+    if not isinstance(kl, Tensor):
+        raise TypeError(f"kl must be a tensor (B, D), got {type(kl).__name__}")
+    if kl.ndim != 2 or len(kl) == 0:
+        raise ValueError(f"kl must be (B, D) with B >= 1, got {tuple(kl.shape)}")

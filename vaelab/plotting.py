@@ -10,6 +10,7 @@ One colour, one meaning: `COLORS` is the legend of the whole collection.
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral
 from typing import Any
 
 import matplotlib as mpl
@@ -112,6 +113,8 @@ def palette(labels: Iterable[str]) -> list[str]:
     Returns:
         one colour per label; no colour comes twice among the first ten labels.
     """
+    if isinstance(labels, str):
+        raise TypeError(f"labels must be a list of names, got the one name {labels!r}")
     labels = list(labels)
     chosen: dict[int, str] = {}
     for i, label in enumerate(labels):
@@ -133,7 +136,11 @@ def _reserved(label: str) -> str | None:
 
 def _array(values: Any, name: str, dims: str, **sizes: int) -> np.ndarray:
     """Return values as float64 with the dimensions that `dims` names, such as "T D", or refuse."""
-    array = np.asarray(_plain(values), dtype=float)
+    try:
+        array = np.asarray(_plain(values), dtype=float)
+    except (TypeError, ValueError) as error:
+        kind = type(values).__name__
+        raise TypeError(f"{name} must be numbers, one axis each for {dims}, got {kind}") from error
     names = dims.split()
     wrong = [d for d, n in zip(names, array.shape) if sizes.get(d, n) != n]
     if array.ndim != len(names) or wrong:
@@ -142,8 +149,27 @@ def _array(values: Any, name: str, dims: str, **sizes: int) -> np.ndarray:
             f"{name} has shape {array.shape}, expected ({expected}): one axis each for {dims}"
         )
     if array.size == 0:
-        raise ValueError(f"{name} is empty (shape {array.shape}): there is nothing to draw")
+        raise ValueError(f"{name} must not be empty, got shape {array.shape}: nothing to draw")
+    if not np.isfinite(array).all():
+        bad = (~np.isfinite(array)).sum()
+        raise ValueError(f"{name} must be finite, got {bad} values that are NaN or infinite")
     return array
+
+
+def _number(name: str, value: Any, least: float = -math.inf) -> None:
+    """Refuse what is no finite number, or below `least`."""
+    if isinstance(value, bool | str) or not hasattr(value, "__float__"):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    if not (math.isfinite(value) and value >= least):
+        low = "" if least == -math.inf else f" and at least {least:g}"
+        raise ValueError(f"{name} must be finite{low}, got {value}")
+
+
+def _whole(name: str, value: Any, least: int) -> None:
+    """Refuse what is no whole number, or below `least`."""
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a whole number, got {value!r}")
+    _number(name, value, least)
 
 
 def _plain(values: Any) -> Any:
@@ -154,6 +180,8 @@ def _plain(values: Any) -> Any:
 
 
 def _axes(ax: Axes | None, figsize: tuple[float, float] | None = None) -> Axes:
+    if not isinstance(ax, Axes | None):
+        raise TypeError(f"ax must be matplotlib Axes or None, got {type(ax).__name__}")
     return plt.subplots(figsize=figsize)[1] if ax is None else ax
 
 
@@ -162,9 +190,11 @@ def _refuse_unequal(name: str, labels: Sequence[Any] | None, count: int) -> None
         raise ValueError(f"{len(labels)} {name} for {count} of them: pass exactly {count}")
 
 
-def _refuse_empty(values: Mapping[str, Any]) -> None:
+def _refuse_empty(name: str, values: Mapping[str, Any]) -> None:
+    if not isinstance(values, Mapping):
+        raise TypeError(f"{name} must be a dict {{label: values}}, got {type(values).__name__}")
     if not values:
-        raise ValueError("an empty dict was passed: expected at least one {label: values}")
+        raise ValueError(f"{name} must be a dict with at least one {{label: values}}, got {{}}")
 
 
 def _halo(width: float = 3.0) -> list[withStroke]:
@@ -194,8 +224,8 @@ def mosaic(images: Any, columns: int, gap: int = 2) -> np.ndarray:
         raise ValueError(
             f"images have {images.shape[1]} pixels, expected a square number such as 784"
         )
-    if columns < 1:
-        raise ValueError(f"columns is {columns}, expected 1 or more")
+    _whole("columns", columns, 1)
+    _whole("gap", gap, 0)
     if images.min() < -1e-6 or images.max() > 1 + 1e-6:
         span = f"[{images.min():.3g}, {images.max():.3g}]"
         raise ValueError(
@@ -264,7 +294,7 @@ def image_rows(
     Raises:
         ValueError: no row, rows of different lengths, a label too many or too few, or see `mosaic`.
     """
-    _refuse_empty(rows)
+    _refuse_empty("rows", rows)
     arrays = [_array(images, f"row {label!r}", "n P") for label, images in rows.items()]
     n, pixels = arrays[0].shape
     arrays = [_array(a, f"row {label!r}", "n P", n=n, P=pixels) for label, a in zip(rows, arrays)]
@@ -341,9 +371,9 @@ def latent_plane(
         raise ValueError(
             f"{len(images)} images were passed, expected a square number n * n with n >= 2"
         )
+    left, right, bottom, top = _array(extent, "extent", "ends", ends=4).tolist()
     picture = mosaic(images, n, gap=0)
     ax = _show(_axes(ax, (6.4, 6.4)), picture, title)
-    left, right, bottom, top = extent
     dx, dy = (right - left) / (n - 1) / 2, (top - bottom) / (n - 1) / 2
     ax.images[-1].set_extent((left - dx, right + dx, bottom - dy, top + dy))
     ax.set(aspect="auto", xlabel="$z_1$", ylabel="$z_2$")
@@ -368,7 +398,10 @@ def latent_scatter(mu: Any, labels: Any, ax: Axes | None = None, title: str | No
         ValueError: shapes do not fit, mu has not two columns, or there are more than ten classes.
     """
     mu = _array(mu, "mu", "N two", two=2)
-    labels = _array(labels, "labels", "N", N=len(mu)).astype(int)
+    given = _array(labels, "labels", "N", N=len(mu))
+    labels = given.astype(int)
+    if (labels != given).any():
+        raise ValueError(f"labels must be whole numbers, got {given[labels != given][0]:g}")
     classes = np.unique(labels)
     if len(classes) > len(CYCLE):
         raise ValueError(f"labels hold {len(classes)} classes, expected at most {len(CYCLE)}")
@@ -415,7 +448,7 @@ def training_curves(history: Any, axes: Any = None) -> Figure:
     """
     single = not isinstance(history, Mapping)
     runs = {"": history} if single else dict(history)
-    _refuse_empty(runs)
+    _refuse_empty("history", runs)
     if axes is not None and len(axes) != 3:
         raise ValueError(f"{len(axes)} axes were passed, expected 3: -ELBO, distortion and rate")
     data = {label: _evaluations(run) for label, run in runs.items()}
@@ -435,7 +468,9 @@ def training_curves(history: Any, axes: Any = None) -> Figure:
 
 
 def _evaluations(run: Any) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    steps = _array(run.steps, "steps", "T")
+    if not hasattr(run, "steps"):
+        raise TypeError(f"history must be what fit returns, or a dict of it, got {run!r}")
+    steps = _array(run.steps, "steps of history", "T")
     return steps, {
         key: sign * _array(getattr(run, key), key, "T", T=len(steps)) for _, key, sign in _PANELS
     }
@@ -480,9 +515,12 @@ def curves(
     Raises:
         ValueError: no line, or a line whose length is not that of x.
     """
-    _refuse_empty(lines)
+    _refuse_empty("lines", lines)
     x = _array(x, "x", "T")
-    data = {k: [_array(v, k, "T", T=len(x)) for v in _band(k, y)] for k, y in lines.items()}
+    data = {
+        label: [_array(v, f"line {label!r}", "T", T=len(x)) for v in _band(label, y)]
+        for label, y in lines.items()
+    }
     ax = _axes(ax)
     for (label, (y, *band)), color in zip(data.items(), palette(data)):
         ax.plot(x, y, color=color, label=label)
@@ -491,6 +529,12 @@ def curves(
     ax.set(xlabel=xlabel, ylabel=ylabel)
     ax.legend()
     return ax
+
+
+def _pair(name: str, label: str, pair: Any) -> tuple[Any, Any]:
+    if not isinstance(pair, tuple) or len(pair) != 2:
+        raise TypeError(f"{name} must hold a tuple of two for {label!r}, got {pair!r}")
+    return pair
 
 
 def _band(label: str, y: Any) -> tuple[Any, ...]:
@@ -516,8 +560,12 @@ def schedule_curves(lines: Mapping[str, tuple[Any, Any]], ax: Axes | None = None
     Raises:
         ValueError: no schedule, or progress and beta differ in length.
     """
-    _refuse_empty(lines)
-    data = {k: (_array(p, k, "T"), _array(b, k, "T", T=len(p))) for k, (p, b) in lines.items()}
+    _refuse_empty("lines", lines)
+    data = {}
+    for label, pair in lines.items():
+        progress, beta = _pair("lines", label, pair)
+        progress = _array(progress, f"progress of {label!r} in lines", "T")
+        data[label] = progress, _array(beta, f"beta of {label!r} in lines", "T", T=len(progress))
     ax = _axes(ax)
     for i, ((label, (progress, beta)), color) in enumerate(zip(data.items(), palette(data))):
         style: dict[str, Any] = {
@@ -575,6 +623,8 @@ def kl_bars(
         ValueError: not (D,), or order is not a permutation of the D indices.
     """
     kl = _array(kl_per_dim, "kl_per_dim", "D")
+    if threshold is not None:
+        _number("threshold", threshold, 0)
     order = _sorted_dims(kl, order)
     ax = _axes(ax)
     bars = ax.bar(range(len(kl)), kl[order], color=color, width=0.8)
@@ -638,7 +688,9 @@ def compare_kl_bars(kls: Mapping[str, Any], lam: float | None = None) -> Figure:
     Raises:
         ValueError: no model, or not (D,).
     """
-    _refuse_empty(kls)
+    _refuse_empty("kls", kls)
+    if lam is not None:
+        _number("lam", lam, 0)
     data = {label: _array(kl, label, "D") for label, kl in kls.items()}
     size = (8, 0.8 + 2.0 * len(data))
     figure, axes = plt.subplots(len(data), figsize=size, sharex=True, sharey=True, squeeze=False)
@@ -704,7 +756,10 @@ def active_units_curve(
     Raises:
         ValueError: no line, or a line whose length is not that of steps.
     """
-    ax = curves(steps, counts, ax, "step", "active dimensions")
+    _refuse_empty("counts", counts)
+    if latent_dim is not None:
+        _whole("latent_dim", latent_dim, 1)
+    ax = curves(_array(steps, "steps", "T"), counts, ax, "step", "active dimensions")
     for line in ax.lines[-len(counts) :]:  # axes passed in may hold lines already
         line.set_marker("o")
     if latent_dim is not None:
@@ -737,8 +792,8 @@ def densities(
     Raises:
         ValueError: no density, or one whose length is not that of z.
     """
-    ax = curves(z, lines, ax, xlabel, "density")
     z = _array(z, "z", "G")
+    ax = curves(z, lines, ax, xlabel, "density")
     drawn = ax.lines[-len(lines) :]  # axes passed in may hold lines already
     for i, line in enumerate(drawn):
         line.set_linestyle(LINESTYLES[i % len(LINESTYLES)])
@@ -776,6 +831,11 @@ def gradient_variance(samples: Any, variances: Mapping[str, Any], ax: Axes | Non
     Raises:
         ValueError: no line, or a line whose length is not that of samples.
     """
+    _refuse_empty("variances", variances)
+    samples = _array(samples, "samples", "S")
+    lowest = min([samples.min(), *(_array(v, k, "S").min() for k, v in variances.items())])
+    if lowest <= 0:
+        raise ValueError(f"samples and variances must be above 0 on logarithmic axes, got {lowest}")
     ax = curves(samples, variances, ax, "samples per gradient estimate", "variance of the estimate")
     for line, marker in zip(ax.lines[-len(variances) :], DIGIT_MARKERS):
         line.set_marker(marker)
@@ -824,6 +884,10 @@ def tightness(
         ValueError: ks, bound and stderr differ in length.
     """
     ks = _array(ks, "ks", "K")
+    if ks.min() < 1:
+        raise ValueError(f"ks must be numbers of samples, 1 or more, got {ks.min():g}")
+    if log_evidence is not None:
+        _number("log_evidence", log_evidence)
     bound = _array(bound, "bound", "K", K=len(ks))
     stderr = _array(stderr, "stderr", "K", K=len(ks))
     ax = _axes(ax)
@@ -872,8 +936,13 @@ def rate_distortion(
 
     Source: Alemi et al. 2018, Fixing a Broken ELBO, Fig. 1 (the plane; -ELBO = D + R).
     """
-    _refuse_empty(paths)
-    data = {k: _rate_and_distortion(k, *pair) for k, pair in paths.items()}
+    _refuse_empty("paths", paths)
+    data = {k: _rate_and_distortion(k, *_pair("paths", k, pair)) for k, pair in paths.items()}
+    for limits, what in ((xlim, "xlim"), (ylim, "ylim")):
+        if limits is not None:
+            _array(limits, what, "ends", ends=2)
+    if iso_elbo is not None and np.size(iso_elbo):
+        _array(iso_elbo, "iso_elbo", "lines")
     ax = _axes(ax, (7.5, 5.4))
     for (label, (rate, distortion)), color in zip(data.items(), palette(data)):
         _path(ax, rate, distortion, color, label)
@@ -888,9 +957,9 @@ def rate_distortion(
 
 
 def _rate_and_distortion(label: str, rate: Any, distortion: Any) -> tuple[np.ndarray, np.ndarray]:
-    rate = _array(np.atleast_1d(_plain(rate)), f"rate of {label!r}", "T")
+    rate = _array(np.atleast_1d(_plain(rate)), f"rate of {label!r} in paths", "T")
     distortion = np.atleast_1d(_plain(distortion))
-    return rate, _array(distortion, f"distortion of {label!r}", "T", T=len(rate))
+    return rate, _array(distortion, f"distortion of {label!r} in paths", "T", T=len(rate))
 
 
 def _path(ax: Axes, rate: np.ndarray, distortion: np.ndarray, color: str, label: str) -> None:
@@ -985,7 +1054,9 @@ def dot_with_spread(
     Raises:
         ValueError: no method, or not (S,).
     """
-    _refuse_empty(values)
+    _refuse_empty("values", values)
+    if reference is not None:
+        _number("reference", reference)
     data = {label: _array(v, label, "S") for label, v in values.items()}
     ax = _axes(ax, (8, 1.2 + 0.6 * len(data)))
     if reference is not None:
@@ -1025,8 +1096,10 @@ def paired_differences(
     Raises:
         ValueError: the baseline is missing or alone, or numbers of seeds differ.
     """
+    _refuse_empty("values", values)
     if baseline not in values or len(values) < 2:
-        raise ValueError(f"labels are {list(values)}, expected {baseline!r} and at least one more")
+        labels = list(values)
+        raise ValueError(f"labels are {labels}, expected baseline {baseline!r} and another one")
     base = _array(values[baseline], baseline, "S")
     others = {k: _array(v, k, "S", S=len(base)) - base for k, v in values.items() if k != baseline}
     return dot_with_spread(others, ax, f"{xlabel}, minus {baseline}".lstrip(", "), reference=0.0)

@@ -230,6 +230,8 @@ def runs_of(results: dict[str, Any], data: str, targets: str, decoder: str, obje
 
 def mean_and_spread(runs: list[dict[str, Any]], name: str) -> tuple[float, float]:
     """Mean and standard deviation over the seeds of one number."""
+    if not runs or any(name not in run for run in runs):
+        raise ValueError(f"name must be a number of each run, got {name!r} for {len(runs)} runs")
     values = [run[name] for run in runs]
     return statistics.mean(values), statistics.stdev(values) if len(values) > 1 else 0.0
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from numbers import Real
 
 Schedule = Callable[[float], float]
 
@@ -24,12 +25,12 @@ def constant(beta: float = 1.0) -> Schedule:
         progress in [0, 1] -> beta.
 
     Raises:
-        ValueError: if ``beta`` is negative or not finite.
+        TypeError, ValueError: if ``beta`` is no number, negative or not finite.
 
     Source:
         Higgins et al. (2017), Equation 4.
     """
-    _check_at_least("beta", beta, 0)
+    check_range("beta", beta, 0, math.inf, "[)")
 
     def schedule(progress: float) -> float:
         _checked(progress)
@@ -50,14 +51,14 @@ def linear(warmup: float = 0.5, start: float = 0.0, stop: float = 1.0) -> Schedu
         progress in [0, 1] -> beta.
 
     Raises:
-        ValueError: if an argument is outside its range.
+        TypeError, ValueError: if an argument is no number or outside its range.
 
     Source:
         Sønderby et al. (2016), Section 2.3 (deterministic warm-up).
     """
-    _check_share("warmup", warmup)
-    _check_at_least("start", start, 0)
-    _check_at_least("stop", stop, 0)
+    check_range("warmup", warmup, 0, 1, "(]")
+    check_range("start", start, 0, math.inf, "[)")
+    check_range("stop", stop, 0, math.inf, "[)")
 
     def schedule(progress: float) -> float:
         climbed = min(1.0, _checked(progress) / warmup)
@@ -102,16 +103,14 @@ def sigmoid(midpoint: float = 0.25, steepness: float = 20.0, stop: float = 1.0) 
         progress in [0, 1] -> beta.
 
     Raises:
-        ValueError: if an argument is outside its range.
+        TypeError, ValueError: if an argument is no number or outside its range.
 
     Source:
         Bowman et al. (2016), Section 3.1 and Figure 2.
     """
-    if not 0 <= midpoint <= 1:
-        raise ValueError(f"midpoint must be in [0, 1], got {midpoint}")
-    if not (steepness > 0 and math.isfinite(steepness)):
-        raise ValueError(f"steepness must be positive and finite, got {steepness}")
-    _check_at_least("stop", stop, 0)
+    check_range("midpoint", midpoint, 0, 1)
+    check_range("steepness", steepness, 0, math.inf, "()")
+    check_range("stop", stop, 0, math.inf, "[)")
     # The logistic function written with tanh, which cannot overflow however steep it is.
     return lambda progress: (
         stop * 0.5 * (1 + math.tanh(0.5 * steepness * (_checked(progress) - midpoint)))
@@ -130,14 +129,14 @@ def cyclical(cycles: int = 4, ramp: float = 0.5, stop: float = 1.0) -> Schedule:
         progress in [0, 1] -> beta; at exactly 1 it is ``stop``, not the start of another cycle.
 
     Raises:
-        ValueError: if an argument is outside its range.
+        TypeError, ValueError: if an argument is no number or outside its range.
 
     Source:
         Fu et al. (2019), Equations 6 and 7.
     """
     _check_count("cycles", cycles)
-    _check_share("ramp", ramp)
-    _check_at_least("stop", stop, 0)
+    check_range("ramp", ramp, 0, 1, "(]")
+    check_range("stop", stop, 0, math.inf, "[)")
 
     def schedule(progress: float) -> float:
         if _checked(progress) == 1:
@@ -148,20 +147,34 @@ def cyclical(cycles: int = 4, ramp: float = 0.5, stop: float = 1.0) -> Schedule:
     return schedule
 
 
+def check_range(
+    name: str, value: float, low: float, high: float = math.inf, ends: str = "[]"
+) -> None:
+    """Refuse what is not a number within an interval.
+
+    Args:
+        name: the argument's name, for the message.
+        value: what was passed for it.
+        low, high: the ends of the interval.
+        ends: its brackets; a round one excludes the end, so that ``"[)"`` with infinity means
+            finite.
+
+    Raises:
+        TypeError: if ``value`` is no real number.
+        ValueError: if it lies outside the interval or is NaN.
+    """
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    above = value >= low if ends[0] == "[" else value > low
+    below = value <= high if ends[1] == "]" else value < high
+    if not (above and below):  # also refuses NaN
+        interval = f"{ends[0]}{low:g}, {high:g}{ends[1]}"
+        raise ValueError(f"{name} must be in {interval}, got {value}")
+
+
 def _checked(progress: float) -> float:
-    if not 0 <= progress <= 1:  # also refuses NaN
-        raise ValueError(f"progress must be in [0, 1], got {progress}")
+    check_range("progress", progress, 0, 1)
     return progress
-
-
-def _check_at_least(name: str, value: float, least: float) -> None:
-    if not (value >= least and math.isfinite(value)):
-        raise ValueError(f"{name} must be finite and at least {least}, got {value}")
-
-
-def _check_share(name: str, value: float) -> None:
-    if not 0 < value <= 1:
-        raise ValueError(f"{name} must be in (0, 1], got {value}")
 
 
 def _check_count(name: str, value: int) -> None:

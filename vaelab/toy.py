@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Real
 
 import torch
 from torch import Tensor
@@ -29,6 +30,7 @@ class GaussianToy:
         noise: standard deviation of x given z, > 0.
 
     Raises:
+        TypeError: if an argument is no number.
         ValueError: if ``noise`` is not positive or an argument is not finite.
 
     Source:
@@ -40,9 +42,13 @@ class GaussianToy:
     noise: float = 0.8
 
     def __post_init__(self) -> None:
-        values = (self.weight, self.bias, self.noise)
-        if not all(math.isfinite(value) for value in values) or self.noise <= 0:
-            raise ValueError(f"weight and bias must be finite, noise positive, got {self}")
+        for name, value in vars(self).items():
+            if isinstance(value, bool) or not isinstance(value, Real):
+                raise TypeError(f"{name} must be a number, got {value!r}")
+            if not math.isfinite(value):
+                raise ValueError(f"{name} must be finite, got {value}")
+        if self.noise <= 0:
+            raise ValueError(f"noise must be positive, got {self.noise}")
 
     def log_likelihood(self, x: float | Tensor, z: float | Tensor) -> Tensor:
         """log p(x|z), nats; x and z broadcast."""
@@ -90,7 +96,12 @@ class GaussianToy:
 
 
 def _double(value: float | Tensor) -> Tensor:
-    return torch.as_tensor(value, dtype=torch.float64)
+    if not isinstance(value, (Tensor, Real)) or isinstance(value, bool):
+        raise TypeError(f"x, z, mean and std must be numbers or tensors, got {value!r}")
+    value = torch.as_tensor(value, dtype=torch.float64)
+    if not bool(value.isfinite().all()):
+        raise ValueError(f"x, z, mean and std must be finite, got {value}")
+    return value
 
 
 def _positive(std: float | Tensor) -> Tensor:

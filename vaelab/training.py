@@ -14,12 +14,13 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from .data import Digits, check_images
+from .data import Digits, check_images, check_kind
 from .data import binarize as draw_binary
-from .diagnostics import active_units, device_of, seeded
+from .diagnostics import active_units, check_digits, check_inputs, device_of, seeded
 from .losses import bernoulli_nll, gaussian_kl
-from .model import Model
+from .model import Model, check_sizes
 from .objectives import ELBO, Objective
+from .schedules import check_range
 
 EVALUATION_SEED = 0  # of the one binarisation that every evaluation of every run shares
 
@@ -53,7 +54,8 @@ class History:
     """What a run left behind.
 
     Attributes:
-        objective: the trained copy of the objective, in its end state.
+        objective: the trained copy of the objective, in its end state; None in a history that
+            was loaded from a file.
         train_loss: the objective at every step, nats per image.
         steps: steps after which the test images were evaluated; the lists below match it.
         elbo, distortion, rate: nats per test image, at beta = 1.
@@ -63,7 +65,7 @@ class History:
         interrupted: True if the run was stopped before its last step.
     """
 
-    objective: Objective
+    objective: Objective | None
     train_loss: list[float] = field(default_factory=list)
     steps: list[int] = field(default_factory=list)
     elbo: list[float] = field(default_factory=list)
@@ -81,6 +83,8 @@ class History:
 
     def record(self, step: int, evaluation: Evaluation) -> None:
         """Append one evaluation, and the weights that are in force."""
+        if self.objective is None:
+            raise ValueError("this history was loaded from a file and ends there: make a new one")
         self.steps.append(step)
         self.elbo.append(evaluation.elbo)
         self.distortion.append(evaluation.distortion)
@@ -88,6 +92,25 @@ class History:
         self.kl_per_dim.append(evaluation.kl_per_dim)
         self.active_units.append(evaluation.active_units)
         self.weights.append(self.objective.weights(len(evaluation.kl_per_dim)).cpu())
+
+    def stop(self) -> None:
+        """Mark the run as interrupted, and drop an evaluation that was not written down whole."""
+        self.interrupted = True
+        per_evaluation = (self.steps, self.elbo, self.distortion, self.rate)
+        for values in (*per_evaluation, self.kl_per_dim, self.active_units):
+            del values[len(self.weights) :]
+
+
+class Diverged(FloatingPointError):
+    """A run whose loss or test score became NaN or infinite.
+
+    Attributes:
+        history: of the run up to there, marked as interrupted.
+    """
+
+    def __init__(self, message: str, history: History) -> None:
+        super().__init__(message)
+        self.history = history
 
 
 def fit(
@@ -131,37 +154,50 @@ def fit(
         The history of the run.
 
     Raises:
-        ValueError: if a number is out of its range or the batch is larger than the training set.
+        TypeError: if an argument is of the wrong kind, such as a plain function as objective.
+        ValueError: if a number is out of its range, the digits are not pixels in [0, 1] as the
+            model takes them, or the batch is larger than the training set.
+        Diverged: if the loss becomes NaN or infinite. The model then has the weights of the last
+            evaluation, and the error's ``history`` what was recorded.
 
     Source:
         Kingma and Welling (2014), Algorithm 1; Kingma and Ba (2015) for Adam.
     """
+    check_digits(model, digits)
     check_budget(len(digits.train), steps, batch_size, evaluations)
     check_rates(lr, clip_norm)
-    check_images(digits.train, "digits.train")
-    home, device = device_of(model), torch.device(device or device_of(model))
+    check_choices(objective, binarize, on_evaluation)
+    home, device = device_of(model), usable(device or device_of(model))
     train, test = (part.to(device) for part in (digits.train, evaluation_images(digits, binarize)))
     model.to(device).train()
     optimizer = torch.optim.Adam(model.parameters(), lr=lr, fused=True)
-    history = History(copy.deepcopy(objective or ELBO()))
+    history = History(objective := copy.deepcopy(objective or ELBO()))
+    good = copy.deepcopy(model.state_dict())  # the weights of the last evaluation
     due = {round(steps * (i + 1) / evaluations) for i in range(evaluations)}
     with seeded(seed, device), progress_bar(steps, progress) as bar:
         try:
             for step, x in enumerate(islice(minibatches(train, batch_size), steps), start=1):
                 x = draw_binary(x) if binarize else x  # (B, 784)
                 done = (step - 1) / steps
-                loss = train_step(model, x, history.objective, optimizer, done, clip_norm)
+                loss = train_step(model, x, objective, optimizer, done, clip_norm)
+                check_finite("the training loss", loss)
                 history.train_loss.append(loss)
                 bar.update()
                 if step in due:
                     history.record(step, evaluate(model, test))
+                    good = copy.deepcopy(model.state_dict())
                     bar.set_postfix_str(f"test -ELBO {-history.elbo[-1]:.1f} nats")
                     if on_evaluation is not None:
                         with seeded(seed, device):  # what it draws does not change the run
                             on_evaluation(model, step)
         except KeyboardInterrupt:
-            history.interrupted = True
+            history.stop()
             bar.write(f"Stopped at step {len(history.train_loss)} of {steps}; the model is kept.")
+        except FloatingPointError as error:
+            advice = likely_cause(model, history, lr, clip_norm)
+            model.load_state_dict(good)
+            history.stop()
+            raise Diverged(f"{error} at step {step} of {steps}. {advice}", history) from error
         finally:
             model.to(home)
     return history
@@ -187,11 +223,15 @@ def train_step(
 
     Returns:
         The loss before the step, nats per image.
+
+    Raises:
+        TypeError: if the objective does not return a scalar tensor.
     """
     output = model(x)
     nll = bernoulli_nll(output.logits, x)  # (B,)
     kl = gaussian_kl(output.mu, output.logvar)  # (B, D)
     loss = objective(nll, kl, progress)
+    check_scalar(loss)
     optimizer.zero_grad()
     loss.backward()
     if clip_norm is not None:
@@ -212,7 +252,15 @@ def minibatches(images: Tensor, batch_size: int) -> Iterator[Tensor]:
 
     Yields:
         (B, P).
+
+    Raises:
+        ValueError: if ``images`` are not (N, P), or ``batch_size`` is not a positive integer; at
+            the first batch.
     """
+    check_sizes(batch_size=batch_size)
+    if not isinstance(images, Tensor) or images.ndim != 2 or len(images) == 0:
+        got = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
+        raise ValueError(f"images must be a tensor (N, P) with N >= 1, got {got}")
     order = torch.empty(0, dtype=torch.long)
     while True:
         while len(order) < batch_size:
@@ -236,12 +284,15 @@ def evaluate(model: Model, images: Tensor, *, seed: int = 0, batch_size: int = 1
         Averages over the N images, in nats.
 
     Raises:
-        TypeError, ValueError: if ``images`` are not pixels in [0, 1].
+        TypeError, ValueError: if ``images`` are not pixels in [0, 1] as the model takes them, or
+            ``batch_size`` is not a positive integer.
+        FloatingPointError: if a term is NaN or infinite, as after a run that diverged.
 
     Source:
         Kingma and Welling (2014), Equation 10.
     """
-    check_images(images)
+    check_inputs(model, images, least=2)
+    check_sizes(batch_size=batch_size)
     device, shape = device_of(model), (len(images), model.latent_dim)
     nll = torch.empty(len(images), device=device)  # made once: pieces kept between the batches
     kl, mu = torch.empty(shape, device=device), torch.empty(shape, device=device)  # tear up memory
@@ -256,6 +307,7 @@ def evaluate(model: Model, images: Tensor, *, seed: int = 0, batch_size: int = 1
     distortion = float(nll.mean())
     kl_per_dim = kl.mean(dim=0).cpu()  # (D,)
     rate = float(kl_per_dim.sum())
+    check_finite("-ELBO", distortion + rate)
     active = active_units(mu)
     return Evaluation(-(distortion + rate), distortion, rate, kl_per_dim, active)
 
@@ -269,7 +321,11 @@ def evaluation_images(digits: Digits, binarize: bool) -> Tensor:
 
     Returns:
         (M, 784) grey levels, or 0.0 and 1.0; the same draw at every call.
+
+    Raises:
+        TypeError, ValueError: if the test images are not pixels in [0, 1].
     """
+    check_kind(digits)
     if not binarize:
         check_images(digits.test, "digits.test")
         return digits.test
@@ -283,17 +339,60 @@ def progress_bar(steps: int, shown: bool) -> tqdm:
 
 def check_rates(lr: float, clip_norm: float | None) -> None:
     """Refuse a step size or a norm that is not positive and finite."""
-    for name, value in {"lr": lr, "clip_norm": 1.0 if clip_norm is None else clip_norm}.items():
-        if not (value > 0 and math.isfinite(value)):
-            raise ValueError(f"{name} must be positive and finite, got {value}")
+    check_range("lr", lr, 0, math.inf, "()")
+    check_range("clip_norm", 1.0 if clip_norm is None else clip_norm, 0, math.inf, "()")
+
+
+def check_choices(objective: object, binarize: object, on_evaluation: object) -> None:
+    """Refuse before the first step what would only fail at the first evaluation."""
+    whole = callable(objective) and callable(getattr(objective, "weights", None))
+    if isinstance(objective, type) or not (objective is None or whole):
+        raise TypeError(
+            "objective must be an object such as ELBO(), called with (nll, kl, progress) and with "
+            f"a method weights(latent_dim), got {objective!r}; ELBO in vaelab.objectives shows how"
+        )
+    if not isinstance(binarize, bool):
+        raise TypeError(f"binarize must be True or False, got {binarize!r}")
+    if not (on_evaluation is None or callable(on_evaluation)):
+        raise TypeError(f"on_evaluation must be a function or None, got {on_evaluation!r}")
+
+
+def usable(device: str | torch.device) -> torch.device:
+    """A device that this machine has; tried with a tensor of one number."""
+    try:
+        return torch.zeros(1, device=device).device
+    except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
+        raise ValueError(
+            f"device must be one that this machine has, such as 'cpu', got {device!r} ({error})"
+        ) from error
+
+
+def check_scalar(loss: Tensor) -> None:
+    """Refuse what an objective returned if it is not one number."""
+    if not isinstance(loss, Tensor) or loss.ndim != 0:
+        got = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
+        raise TypeError(f"objective must return a scalar tensor (average the batch), got {got}")
+
+
+def check_finite(name: str, value: float) -> None:
+    """Stop at a value that is NaN or infinite."""
+    if not math.isfinite(value):
+        raise FloatingPointError(f"{name} is {value}")
+
+
+def likely_cause(model: Model, history: History, lr: float, clip_norm: float | None) -> str:
+    """What to look at after a run diverged; the digits were checked before it began."""
+    kept = f"The model has the weights of step {history.steps[-1] if history.steps else 0} again."
+    if all(bool(part.isfinite().all()) for part in model.parameters()):
+        name = type(history.objective).__name__
+        return f"The weights are finite: does {name} divide or take a logarithm? {kept}"
+    clip = "" if clip_norm is not None else ", or clip_norm=5.0"
+    return f"The step before broke the weights: try a smaller lr ({lr:g} now){clip}. {kept}"
 
 
 def check_budget(images: int, steps: int, batch_size: int, evaluations: int) -> None:
     """Refuse a run that could not take place as asked."""
-    named = {"steps": steps, "batch_size": batch_size, "evaluations": evaluations}
-    for name, value in named.items():
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise ValueError(f"{name} must be a positive integer, got {value!r}")
+    check_sizes(steps=steps, batch_size=batch_size, evaluations=evaluations)
     if evaluations > steps:
         raise ValueError(f"evaluations must be at most steps, got {evaluations} > {steps}")
     if batch_size > images:

@@ -35,7 +35,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
 
 from . import schedules
-from .data import Digits, check_images
+from .data import Digits, check_images, check_kind
 from .diagnostics import encode_all
 from .losses import bernoulli_nll, gaussian_kl
 from .model import VAE
@@ -237,7 +237,11 @@ class Explorer(widgets.VBox):
 
         Returns:
             A new figure, unknown to pyplot: as the last value of a cell it is shown once.
+
+        Raises:
+            KeyError: if a name is not that of a control.
         """
+        self._check_names(values)
         return self.figure(**self.values | values)
 
     def follow(self, name: str) -> None:
@@ -252,6 +256,7 @@ class Explorer(widgets.VBox):
         Raises:
             KeyError: if a name is not that of a control.
         """
+        self._check_names(values)
         with self._together():
             for name, value in values.items():
                 self.controls[name].value = value
@@ -269,6 +274,11 @@ class Explorer(widgets.VBox):
         super().close()
         for heavy in ("plot", "model", "models"):  # a notebook's Out still holds the box itself
             self.__dict__.pop(heavy, None)
+
+    def _check_names(self, values: Mapping[str, Any]) -> None:
+        unknown = [name for name in values if name not in self.controls]
+        if unknown:
+            raise KeyError(f"no control is called {unknown[0]!r}; there are {list(self.controls)}")
 
     def _moved(self, name: str) -> None:
         if not self._moving:
@@ -519,6 +529,7 @@ class BoundExplorer(Explorer):
 
     def figure(self, x: float, mean: float, std: float) -> Figure:
         """The same picture, with the numbers in the bars."""
+        _bound(self.toy, x, mean, std)  # refuses what cannot be drawn, before a figure is made
         plot = BoundPlot(toy=self.toy)
         plot.move(x, mean, std)
         q = f"$q$ = N({_signed(mean)}, {std:.2f}$^2$)"
@@ -572,7 +583,7 @@ class ScheduleExplorer(Explorer):
     """
 
     def __init__(self, steps: int = 3000) -> None:
-        _check_steps(steps)
+        _check_count("steps", steps, 10)
         self.run_steps = steps
         controls = {
             "kind": _toggle("schedule", {kind: kind for kind in PARAMETERS}, "linear"),
@@ -624,7 +635,7 @@ class ScheduleExplorer(Explorer):
 
     def figure(self, kind: str, **shape: float) -> Figure:
         """The same picture, with the read-outs as its title."""
-        plot, betas = SchedulePlot(steps=self.run_steps), self.betas(kind, **shape)
+        betas, plot = self.betas(kind, **shape), SchedulePlot(steps=self.run_steps)
         plot.move(kind, betas)
         text = _schedule_text(_schedule_numbers(betas)).replace("<b>", "").replace("</b>", "")
         return plot.finished(f"{kind}: {text}")
@@ -741,6 +752,8 @@ class LatentExplorer(Explorer):
     def latent(self, digit: int, example: int, values: Mapping[str, float]) -> Tensor:
         """(D,) mu of an example, with the dimensions that have sliders where ``values`` says."""
         z = self.mu[self.index(digit, example)].clone()  # (D,)
+        for name in self.names:
+            schedules.check_range(name, values[name], -math.inf, math.inf, "()")
         z[self.dims] = torch.tensor([float(values[name]) for name in self.names])
         return z
 
@@ -857,12 +870,16 @@ class LatentExplorer(Explorer):
         Returns:
             (len(shares), D).
         """
+        for share in shares:
+            schedules.check_range("every share of the way (mix)", share, -math.inf, math.inf, "()")
         first, last = self.mu[list(ends)]  # (D,), (D,)
         t = torch.tensor([float(share) for share in shares]).unsqueeze(1)  # (S, 1)
         return first + t * (last - first)
 
     def figure(self, view: str, **values: Any) -> Figure:
         """One digit and its grid, or the way between two digits."""
+        if view not in VIEWS.values():
+            raise ValueError(f"view must be one of {list(VIEWS.values())}, got {view!r}")
         if view == "between":
             return self._figure_between(**values)
         images, _ = self._compare(values["digit"], values["example"], values)
@@ -925,13 +942,14 @@ def most_and_least(kl: Tensor, used: int, dead: int) -> list[int]:
     Raises:
         ValueError: if a count is too small or no integer.
     """
-    if not (isinstance(used, int) and isinstance(dead, int) and used >= 1 and dead >= 0):
-        raise ValueError(f"used must be at least 1 and dead at least 0, got {used} and {dead}")
+    for name, count, least in (("used", used, 1), ("dead", dead, 0)):
+        _check_count(name, count, least)
     order = kl.argsort(descending=True).tolist()
     return order if used + dead >= len(order) else order[:used] + order[len(order) - dead :]
 
 
 def _check_digits(digits: Digits) -> None:
+    check_kind(digits)
     check_images(digits.test, "digits.test")
     if digits.test.shape[1:] != (SIDE * SIDE,) or len(digits.test_labels) != len(digits.test):
         raise ValueError(
@@ -995,7 +1013,14 @@ def simulate(
 
     Returns:
         KL and gamma at every step.
+
+    Raises:
+        TypeError, ValueError: if a number is out of its range.
     """
+    schedules.check_range("strength", strength, -math.inf, math.inf, "()")
+    schedules.check_range("response", response, 0, 1, "(]")
+    _check_count("starved", starved, 0)
+    _check_count("steps", steps, 1)
     kl = [0.0 if starved else max(0.0, strength), max(0.0, strength)]
     kls, gammas = [], []
     for step in range(steps):
@@ -1071,7 +1096,7 @@ class SoftFreeBitsPlayground(Explorer):
     """
 
     def __init__(self, steps: int = 400) -> None:
-        _check_steps(steps)
+        _check_count("steps", steps, 10)
         self.steps = steps
         controls = {
             "strength": _slider("KL at gamma 1, nats", -1.0, -2, 2, 0.1),
@@ -1127,8 +1152,8 @@ class SoftFreeBitsPlayground(Explorer):
 
     def figure(self, strength: float, starved: int, **settings: Any) -> Figure:
         """The same picture, with the time to recover as its title."""
-        plot = ControllerPlot(steps=self.steps)
         trace, numbers = self.run(strength, starved, **settings)
+        plot = ControllerPlot(steps=self.steps)
         plot.move(trace, starved, settings["lam"], settings["tolerance"])
         floor = f"floor {settings['floor']:g}, starved for {starved} steps"
         return plot.finished(f"{floor}: recovery {self.steps_text(numbers['recovery'])}")
@@ -1142,9 +1167,9 @@ def _trace_text(numbers: Mapping[str, float]) -> str:
     )
 
 
-def _check_steps(steps: int) -> None:
-    if not isinstance(steps, int) or isinstance(steps, bool) or steps < 10:
-        raise ValueError(f"steps must be an integer of at least 10, got {steps!r}")
+def _check_count(name: str, count: int, least: int) -> None:
+    if not isinstance(count, int) or isinstance(count, bool) or count < least:
+        raise ValueError(f"{name} must be an integer of at least {least}, got {count!r}")
 
 
 # ----------------------------------------------------------------------------- many betas
@@ -1207,7 +1232,8 @@ class BetaExplorer(Explorer):
     def __init__(self, models_by_beta: Mapping[float, VAE], digits: Digits) -> None:
         _check_digits(digits)
         if len(digits.test) < BetaPlot.columns:
-            raise ValueError(f"{BetaPlot.columns} test images are needed, got {len(digits.test)}")
+            least = BetaPlot.columns
+            raise ValueError(f"digits.test must hold at least {least}, got {len(digits.test)}")
         self.given, self.digits = _sorted_models(models_by_beta), digits
         self.scores = {beta: evaluate(m, digits.test) for beta, m in self.given.items()}
         options = [(f"{beta:g}", beta) for beta in self.given]
@@ -1246,9 +1272,11 @@ class BetaExplorer(Explorer):
         """
         if beta not in self.models:
             raise ValueError(f"beta must be one of {list(self.models)}, got {beta}")
+        _check_count("first", first, 0)
+        _check_count("draw", draw, 0)
         x = self.digits.test[first : first + BetaPlot.columns].cpu()  # (8, 784)
-        if first < 0 or len(x) < BetaPlot.columns:
-            raise ValueError(f"no {BetaPlot.columns} test images from number {first} on")
+        if len(x) < BetaPlot.columns:
+            raise ValueError(f"no {BetaPlot.columns} test images from number first = {first} on")
         model = self.models[beta]
         mu, _ = model.encode(x)  # (8, D)
         generator = torch.Generator().manual_seed(draw)
@@ -1294,10 +1322,12 @@ class BetaExplorer(Explorer):
 
 
 def _sorted_models(models_by_beta: Mapping[float, VAE]) -> dict[float, VAE]:
+    if not isinstance(models_by_beta, Mapping):
+        kind = type(models_by_beta).__name__
+        raise TypeError(f"models_by_beta must be a dict {{beta: model}}, got {kind}")
     if not models_by_beta:
-        raise ValueError("models_by_beta is empty: pass at least one trained model, {beta: model}")
+        raise ValueError("models_by_beta must hold at least one {beta: trained model}, got {}")
     for beta, model in models_by_beta.items():
-        if not (math.isfinite(beta) and beta >= 0):
-            raise ValueError(f"every beta must be finite and at least 0, got {beta}")
+        schedules.check_range("every beta in models_by_beta", beta, 0, math.inf, "[)")
         _check_vae(model, f"models_by_beta[{beta:g}]")
     return dict(sorted(models_by_beta.items()))

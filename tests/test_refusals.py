@@ -1,0 +1,833 @@
+"""Wrong input is refused with an error that names the argument, what came and what was expected.
+
+TABLE has a row for every public name: a call that works, and for each argument the kind of value
+it wants. Every kind knows values that are not of it, hypothesis draws among them, and each of them
+in the place of one good argument must be refused. A name or an argument without a place in the
+table fails a test, so a new function cannot forget its checks.
+
+Public are the names in `vaelab.__all__`, the functions of `plotting` and `lesson`, the explorers,
+and whatever else of vaelab a lesson imports or looks up.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import re
+from collections.abc import Callable
+from functools import cache
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import vaelab
+from notebook_tools import LESSONS, code_cells, parse, read
+from vaelab import (
+    VAE,
+    BetaELBO,
+    Digits,
+    GaussianToy,
+    RowGRUVAE,
+    SoftFreeBits,
+    diagnostics,
+    diagrams,
+    lesson,
+    losses,
+    model,
+    plotting,
+    results,
+    training,
+    widgets,
+)
+
+# --- kinds of values: what is not one of them -----------------------------------------------------
+
+NAN, INF = float("nan"), float("inf")
+WORDS = st.sampled_from(["three", "", "0.5"])
+NO_NUMBER = st.one_of(WORDS, st.sampled_from([None, [], {}, (1,), 1j, True, object()]))
+NOT_FINITE = st.sampled_from([NAN, INF, -INF])
+NEGATIVE = st.floats(max_value=0, exclude_max=True, allow_infinity=False)
+ABOVE_ONE = st.floats(min_value=1, exclude_min=True, allow_infinity=False)
+FRACTION = st.floats(0.001, 0.999)
+
+
+def number(*outside: st.SearchStrategy) -> st.SearchStrategy:
+    """What is no number, not finite, or outside."""
+    return st.one_of(NO_NUMBER, NOT_FINITE, *outside)
+
+
+COUNT = st.one_of(NO_NUMBER, NOT_FINITE, st.integers(max_value=0), FRACTION, st.just(2.0))
+SEED = st.one_of(NO_NUMBER, NOT_FINITE, st.integers(max_value=-1), FRACTION, st.just(2**70))
+NUMBER = number()
+AT_LEAST_0 = number(NEGATIVE)
+POSITIVE = number(NEGATIVE, st.just(0))
+UNIT = number(NEGATIVE, ABOVE_ONE)
+SHARE = number(NEGATIVE, ABOVE_ONE, st.just(0))
+BELOW_1 = number(NEGATIVE, ABOVE_ONE, st.just(1))
+OPEN = number(NEGATIVE, ABOVE_ONE, st.sampled_from([0, 1]))
+YES_NO = st.sampled_from(["yes", None, 1, 0.0])
+
+
+def or_none(kind: st.SearchStrategy) -> st.SearchStrategy:
+    """Of an argument that may be left out."""
+    return kind.filter(lambda value: value is not None)
+
+
+def spoiled(good: torch.Tensor, *values: float) -> st.SearchStrategy:
+    """The same tensor with one bad value in any place."""
+    places = st.integers(0, good.numel() - 1)
+    return st.builds(
+        lambda i, value: good.flatten().index_fill(0, torch.tensor([i]), value).view_as(good),
+        places,
+        st.sampled_from(values),
+    )
+
+
+NO_TENSOR = st.sampled_from([None, "images", 3, [[0.5]], np.zeros((2, 784), np.float32), object()])
+IMAGES = torch.rand(4, 784, generator=torch.Generator().manual_seed(0)) * 0.998 + 0.001
+NO_FLOATS = st.sampled_from([IMAGES.byte(), IMAGES.long(), IMAGES.bool(), IMAGES.to(torch.cfloat)])
+BAD_SHAPE = st.sampled_from(
+    [IMAGES[0], IMAGES[:0], IMAGES[:, :0], IMAGES[:, :783], IMAGES.view(4, 28, 28), IMAGES[0, 0]]
+)
+NO_PIXELS = st.one_of(
+    NO_TENSOR, NO_FLOATS, spoiled(IMAGES, NAN, INF, -INF, -0.01, 1.01, 255.0), st.just(IMAGES * 255)
+)
+PIXELS = st.one_of(NO_PIXELS, BAD_SHAPE)  # for a model of 784 pixels
+SHAPE_ONLY = st.one_of(NO_TENSOR, NO_FLOATS, BAD_SHAPE)  # values are checked where data enters
+FOUR = Digits(IMAGES, torch.tensor([3, 1, 4, 1]), IMAGES, torch.tensor([3, 1, 4, 1]), "four")
+DIGITS = st.one_of(
+    st.sampled_from([None, IMAGES, "5k", (IMAGES, IMAGES), FOUR._replace(test=IMAGES[:1])]),
+    st.builds(
+        lambda x, part: FOUR._replace(**{part: x}), PIXELS, st.sampled_from(["train", "test"])
+    ),
+)
+
+
+def without_test_images(other: Any) -> Digits:
+    return FOUR._replace(test=other)
+
+
+EIGHT = FOUR._replace(test=IMAGES.repeat(2, 1), test_labels=FOUR.test_labels.repeat(2))
+LABELS = st.sampled_from(
+    [None, [3, 1, 4, 1], torch.ones(4), torch.tensor([1]), torch.tensor([0, 1, 2, 10])]
+)
+LABELLED = st.one_of(
+    DIGITS,
+    st.builds(
+        lambda x, part: FOUR._replace(**{part: x}),
+        LABELS,
+        st.sampled_from(["train_labels", "test_labels"]),
+    ),
+)
+MODEL = st.sampled_from([None, "vae", VAE, IMAGES, torch.nn.Linear(784, 3), FOUR])
+FUNCTION = st.sampled_from([3, "now", [], IMAGES])
+DEVICE = st.sampled_from(["gpu", "cuda:99", "the fast one", 2.5])
+
+
+def array(*axes: int) -> st.SearchStrategy:
+    """What is no array of numbers with so many entries along each axis."""
+    good = np.full(axes, 0.5)
+    bad = [good[..., None], good[:0], "abc", None, {"a": 1}, [["a"]], object()]
+    holed = [np.where(np.arange(good.size).reshape(axes) == 0, v, good) for v in (NAN, INF, -INF)]
+    return st.sampled_from([*bad, *holed])
+
+
+def lines(*axes: int) -> st.SearchStrategy:
+    """What is no {label: array}."""
+    no_dict = st.sampled_from([None, {}, [1, 2], "abc", 3])
+    return st.one_of(no_dict, array(*axes).map(lambda bad: {"a": np.full(axes, 0.5), "b": bad}))
+
+
+def pairs(*axes: int) -> st.SearchStrategy:
+    """What is no {label: (array, array)}."""
+    good = np.full(axes, 0.5)
+    return st.one_of(
+        st.sampled_from([None, {}, "abc", {"b": 3}, {"b": (good,)}, {"b": "ab"}, {"b": None}]),
+        array(*axes).map(lambda bad: {"b": (bad, good)}),
+        array(*axes).map(lambda bad: {"b": (good, bad)}),
+    )
+
+
+AXES = st.sampled_from(["axes", 3, np.zeros(3)])
+
+# --- the table --------------------------------------------------------------------------------
+
+
+class Row(NamedTuple):
+    """A public name: how it is called well, and what its arguments must not be.
+
+    `kinds` maps an argument to its kind, or to (kind, the word that stands for it in the message).
+    `free` are arguments of which anything is right: titles, labels, switches without effect on
+    results, and `*rest` of an explorer.
+    """
+
+    call: Callable[..., Any]
+    good: dict[str, Any]
+    kinds: dict[str, Any]
+    free: tuple[str, ...] = ()
+
+
+torch.manual_seed(0)
+SMALL = VAE(latent_dim=3, hidden_dim=4)
+ROWS = RowGRUVAE(latent_dim=3, hidden_dim=4)
+Z = torch.zeros(4, 3)
+LATENT = st.sampled_from([None, [0.0], Z.long(), Z[:, :2], Z[0], Z[0, 0]])
+TERMS = st.sampled_from([None, 1.0, [1.0], Z[:2], Z[None]])
+T3, D2 = np.array([1.0, 2.0, 3.0]), np.full((3, 2), 0.5)
+SIXTEEN = np.full((4, 16), 0.5)
+HISTORY = training.History(None, [3.0], [1], [-3.0], [2.0], [1.0])
+TOY = GaussianToy()
+X, MEAN, STD = st.one_of(WORDS, st.just(None), NOT_FINITE), None, None
+POINT = st.one_of(WORDS, st.sampled_from([None, [1.0], torch.tensor([NAN])]), NOT_FINITE)
+SPREAD = st.one_of(POINT, NEGATIVE, st.just(0))
+FIT = {"model": SMALL, "digits": FOUR, "steps": 2, "batch_size": 2, "evaluations": 1}
+NO_OBJECTIVE = st.sampled_from(
+    [lambda nll, kl, progress: nll.mean(), vaelab.ELBO, 0.5, "ELBO", {"beta": 1}]
+)
+NO_SCHEDULE = st.one_of(
+    AT_LEAST_0.filter(lambda value: not isinstance(value, bool)),
+    st.one_of(st.none(), WORDS, NOT_FINITE, NEGATIVE).map(lambda value: lambda progress: value),
+)
+KEEP = st.one_of(
+    st.sampled_from([None, "all", [], [[0]], ["a"], [True], [0, 0], [1.0], [1j], [NAN]]),
+    st.integers().filter(lambda i: not 0 <= i < 3).map(lambda i: [0, i]).filter(
+        lambda keep: -(2**63) <= keep[1] < 2**63
+    ),
+)  # fmt: skip
+OPTIMIZER = torch.optim.SGD(SMALL.parameters(), lr=0.0)
+RUNS = [{"rate": 1.0}]
+
+
+def method(name: str, of: Any = SMALL) -> Callable[..., Any]:
+    """A method of a model, looked up when it is called."""
+    return lambda **arguments: getattr(of, name)(**arguments)
+
+
+def first_batch(**arguments: Any) -> Any:
+    return next(training.minibatches(**arguments))
+
+
+def shown(kind: type, *given: Any) -> Callable[..., Any]:
+    """An explorer's picture for these values of its controls; the explorer is made once."""
+    make = cache(lambda: kind(*given))
+    return lambda **values: make().snapshot(**values)
+
+
+TABLE: dict[str, Row] = {
+    # data
+    "load_mnist": Row(
+        vaelab.load_mnist,
+        {"size": "5k"},
+        {
+            "size": st.sampled_from(["6k", "FULL", "", 5, 5000, True]),
+            "root": FUNCTION.filter(lambda v: v != "now"),
+        },
+    ),
+    "binarize": Row(
+        vaelab.binarize, {"images": IMAGES}, {"images": NO_PIXELS, "generator": FUNCTION}
+    ),
+    # model
+    "VAE": Row(VAE, {}, dict.fromkeys(["latent_dim", "hidden_dim", "data_dim"], COUNT)),
+    "VAE.encode": Row(method("encode"), {"x": IMAGES}, {"x": SHAPE_ONLY}),
+    "VAE.forward": Row(method("forward"), {"x": IMAGES}, {"x": SHAPE_ONLY}),
+    "VAE.reparameterize": Row(
+        method("reparameterize"), {"mu": Z, "logvar": Z}, {"mu": LATENT, "logvar": LATENT}
+    ),
+    "VAE.decode": Row(method("decode"), {"z": Z}, {"z": LATENT}),
+    "VAE.log_likelihood": Row(
+        method("log_likelihood"), {"x": IMAGES, "z": Z}, {"x": SHAPE_ONLY, "z": LATENT}
+    ),
+    "VAE.sample": Row(method("sample"), {"n": 2}, {"n": COUNT}),
+    "RowGRUVAE": Row(RowGRUVAE, {}, dict.fromkeys(["latent_dim", "hidden_dim"], COUNT)),
+    "RowGRUVAE.encode": Row(method("encode", ROWS), {"x": IMAGES}, {"x": SHAPE_ONLY}),
+    "RowGRUVAE.forward": Row(method("forward", ROWS), {"x": IMAGES}, {"x": SHAPE_ONLY}),
+    "RowGRUVAE.reparameterize": Row(
+        method("reparameterize", ROWS), {"mu": Z, "logvar": Z}, {"mu": LATENT, "logvar": LATENT}
+    ),
+    "RowGRUVAE.decode_rows": Row(
+        method("decode_rows", ROWS), {"x": IMAGES, "z": Z}, {"x": SHAPE_ONLY, "z": LATENT}
+    ),
+    "RowGRUVAE.log_likelihood": Row(
+        method("log_likelihood", ROWS), {"x": IMAGES, "z": Z}, {"x": SHAPE_ONLY, "z": LATENT}
+    ),
+    "RowGRUVAE.sample": Row(method("sample", ROWS), {"n": 2}, {"n": COUNT}),
+    "soft_bound": Row(model.soft_bound, {"raw": Z}, {"bound": POSITIVE}, free=("raw",)),
+    # losses
+    "bernoulli_nll": Row(
+        losses.bernoulli_nll,
+        {"logits": IMAGES, "x": IMAGES},
+        {"logits": SHAPE_ONLY, "x": SHAPE_ONLY},
+    ),
+    "gaussian_kl": Row(
+        losses.gaussian_kl, {"mu": Z, "logvar": Z}, {"mu": LATENT, "logvar": LATENT}
+    ),
+    # schedules
+    "constant": Row(vaelab.constant, {}, {"beta": AT_LEAST_0}),
+    "linear": Row(vaelab.linear, {}, {"warmup": SHARE, "start": AT_LEAST_0, "stop": AT_LEAST_0}),
+    "staircase": Row(vaelab.staircase, {}, {"steps": COUNT}),
+    "sigmoid": Row(
+        vaelab.sigmoid, {}, {"midpoint": UNIT, "steepness": POSITIVE, "stop": AT_LEAST_0}
+    ),
+    "cyclical": Row(vaelab.cyclical, {}, {"cycles": COUNT, "ramp": SHARE, "stop": AT_LEAST_0}),
+    **{
+        f"{kind}()": Row(getattr(vaelab, kind)(), {"progress": 0.5}, {"progress": UNIT})
+        for kind in ("constant", "linear", "staircase", "sigmoid", "cyclical")
+    },
+    # objectives
+    **{
+        f"{type(objective).__name__}.__call__": Row(
+            objective,
+            {"nll": torch.ones(4), "kl": Z, "progress": 0.5},
+            {"nll": TERMS, "kl": TERMS} | ({"progress": UNIT} if "Beta" in repr(objective) else {}),
+            free=() if "Beta" in repr(objective) else ("progress",),
+        )
+        for objective in (
+            vaelab.ELBO(),
+            BetaELBO(vaelab.linear()),
+            vaelab.FreeBits(),
+            SoftFreeBits(),
+        )
+    },
+    "BetaELBO": Row(BetaELBO, {"schedule": 1.0}, {"schedule": (NO_SCHEDULE, "beta|schedule")}),
+    "FreeBits": Row(vaelab.FreeBits, {}, {"lam": AT_LEAST_0}),
+    "SoftFreeBits": Row(
+        SoftFreeBits,
+        {},
+        {
+            "lam": AT_LEAST_0,
+            "tolerance": BELOW_1,
+            "rate": OPEN,
+            "per_dimension": YES_NO,
+            "init": UNIT,
+            "floor": UNIT,
+        },
+    ),
+    "SoftFreeBits.update": Row(
+        SoftFreeBits().update,
+        {"kl": Z},
+        {"kl": st.sampled_from([None, 1.0, [[0.1]], Z[None], Z[0], Z[:0], Z[:, :2]])},
+    ),
+    # toy
+    "GaussianToy": Row(GaussianToy, {}, {"weight": NUMBER, "bias": NUMBER, "noise": POSITIVE}),
+    "GaussianToy.log_likelihood": Row(
+        TOY.log_likelihood, {"x": 0, "z": 0}, {"x": POINT, "z": POINT}
+    ),
+    "GaussianToy.log_evidence": Row(TOY.log_evidence, {"x": 0}, {"x": POINT}),
+    "GaussianToy.posterior": Row(TOY.posterior, {"x": 0}, {"x": POINT}),
+    **{
+        f"GaussianToy.{name}": Row(
+            getattr(TOY, name),
+            {"x": 0, "mean": 0, "std": 1},
+            {"x": POINT, "mean": POINT, "std": SPREAD},
+        )
+        for name in ("elbo", "gap")
+    },
+    # training
+    "fit": Row(
+        lambda **given: training.fit(**given, progress=False),
+        FIT,
+        {
+            "model": MODEL,
+            "digits": DIGITS,
+            "objective": NO_OBJECTIVE,
+            "steps": COUNT,
+            "batch_size": st.one_of(COUNT, st.integers(min_value=5)),
+            "lr": POSITIVE,
+            "seed": SEED,
+            "binarize": YES_NO,
+            "evaluations": st.one_of(COUNT, st.integers(min_value=3)),
+            "device": DEVICE,
+            "clip_norm": or_none(POSITIVE),
+            "on_evaluation": FUNCTION,
+        },
+        free=("progress",),
+    ),
+    "evaluate": Row(
+        training.evaluate,
+        {"model": SMALL, "images": IMAGES},
+        {
+            "model": MODEL,
+            "images": st.one_of(PIXELS, st.just(IMAGES[:1])),
+            "seed": SEED,
+            "batch_size": COUNT,
+        },
+    ),
+    "evaluation_images": Row(
+        training.evaluation_images,
+        {"digits": FOUR, "binarize": True},
+        {
+            "digits": (
+                st.one_of(st.sampled_from([None, IMAGES]), NO_PIXELS.map(without_test_images)),
+                "digits|images",
+            )
+        },
+        free=("binarize",),
+    ),
+    "train_step": Row(
+        training.train_step,
+        {
+            "model": SMALL,
+            "x": IMAGES,
+            "objective": vaelab.ELBO(),
+            "optimizer": OPTIMIZER,
+            "progress": 0.0,
+        },
+        {
+            "x": SHAPE_ONLY,
+            "objective": st.sampled_from([lambda *a: a[0], lambda *a: None, lambda *a: 1.0]),
+        },
+        free=("model", "optimizer", "progress", "clip_norm"),  # `fit` has checked them
+    ),
+    "minibatches": Row(
+        first_batch,
+        {"images": IMAGES, "batch_size": 2},
+        {"images": st.sampled_from([None, "x", IMAGES[0], IMAGES[:0]]), "batch_size": COUNT},
+    ),
+    # diagnostics
+    "active_units": Row(
+        diagnostics.active_units,
+        {"mu": Z},
+        {
+            "mu": st.one_of(
+                st.sampled_from([None, [[0.0]], Z.long(), Z[0], Z[:1], Z[None]]),
+                spoiled(Z, NAN, INF),
+            ),
+            "threshold": AT_LEAST_0,
+        },
+    ),
+    "decoder_weight_norms": Row(
+        diagnostics.decoder_weight_norms, {"model": SMALL}, {"model": MODEL}
+    ),
+    "encode_all": Row(
+        diagnostics.encode_all,
+        {"model": SMALL, "images": IMAGES},
+        {"model": MODEL, "images": PIXELS, "batch_size": COUNT},
+    ),
+    "iw_log_likelihood": Row(
+        diagnostics.iw_log_likelihood,
+        {"model": SMALL, "images": IMAGES, "samples": 1},
+        {"model": MODEL, "images": PIXELS, "samples": COUNT, "seed": SEED, "rows": COUNT},
+    ),
+    "mutual_information": Row(
+        diagnostics.mutual_information,
+        {"model": SMALL, "images": IMAGES},
+        {"model": MODEL, "images": PIXELS, "seed": SEED, "block": COUNT},
+    ),
+    "linear_probe": Row(
+        diagnostics.linear_probe,
+        {"model": SMALL, "digits": FOUR},
+        {"model": MODEL, "digits": LABELLED, "penalty": AT_LEAST_0},
+    ),
+    "prune": Row(
+        diagnostics.prune,
+        {"model": SMALL, "keep": [0, 2]},
+        {"model": MODEL, "keep": (KEEP, "keep|mask")},
+    ),
+    # plotting
+    "use_style": Row(plotting.use_style, {}, {}),
+    "palette": Row(plotting.palette, {"labels": ["a"]}, {"labels": st.just("vanilla")}),
+    "mosaic": Row(
+        plotting.mosaic,
+        {"images": SIXTEEN, "columns": 2},
+        {
+            "images": (array(4, 16), "images"),
+            "columns": COUNT,
+            "gap": SEED.filter(lambda v: v != 2**70),
+        },
+    ),
+    "image_grid": Row(
+        plotting.image_grid,
+        {"images": SIXTEEN},
+        {"images": array(4, 16), "columns": or_none(COUNT), "ax": AXES},
+        free=("title",),
+    ),
+    "image_rows": Row(
+        plotting.image_rows,
+        {"rows": {"a": SIXTEEN}},
+        {
+            "rows": (lines(4, 16), "row"),
+            "column_labels": (st.just(["a"]), "column labels"),
+            "ax": AXES,
+        },
+        free=("title",),
+    ),
+    "traversals": Row(
+        plotting.traversals,
+        {"images": SIXTEEN[None], "row_labels": ["z"], "column_values": [0, 1, 2, 3]},
+        {
+            "images": array(1, 4, 16),
+            "row_labels": (st.just(["a", "b"]), "row labels"),
+            "column_values": array(4),
+            "ax": AXES,
+        },
+        free=("title",),
+    ),
+    "latent_plane": Row(
+        plotting.latent_plane,
+        {"images": SIXTEEN},
+        {"images": st.one_of(array(4, 16), st.just(SIXTEEN[:3])), "extent": array(4), "ax": AXES},
+        free=("title",),
+    ),
+    "latent_scatter": Row(
+        plotting.latent_scatter,
+        {"mu": D2, "labels": [0, 1, 1]},
+        {"mu": array(3, 2), "labels": st.one_of(array(3), st.just([0, 0.5, 1])), "ax": AXES},
+        free=("title",),
+    ),
+    "training_curves": Row(
+        plotting.training_curves,
+        {"history": HISTORY},
+        {
+            "history": st.sampled_from([None, {}, [1, 2], {"a": 3}, training.History(None)]),
+            "axes": st.just([1, 2]),
+        },
+    ),
+    "curves": Row(
+        plotting.curves,
+        {"x": T3, "lines": {"a": T3}},
+        {"x": (array(3), "x|line"), "lines": (lines(3), "line"), "ax": AXES},
+        free=("xlabel", "ylabel"),
+    ),
+    "schedule_curves": Row(
+        plotting.schedule_curves, {"lines": {"a": (T3, T3)}}, {"lines": pairs(3), "ax": AXES}
+    ),
+    "kl_bars": Row(
+        plotting.kl_bars,
+        {"kl_per_dim": T3},
+        {
+            "kl_per_dim": array(3),
+            "ax": AXES,
+            "order": or_none(
+                st.one_of(array(3), st.sampled_from([[0, 0, 1], [0, 1, 3], [0, 1, 1.5]]))
+            ),
+            "threshold": or_none(AT_LEAST_0),
+        },
+        free=("label", "color"),
+    ),
+    "kl_and_weights": Row(
+        plotting.kl_and_weights,
+        {"kl": T3, "weight_norms": T3},
+        {"kl": (array(3), "kl|weight_norms"), "weight_norms": array(3)},
+    ),
+    "compare_kl_bars": Row(
+        plotting.compare_kl_bars,
+        {"kls": {"a": T3}},
+        {"kls": (lines(3), "kls|b"), "lam": or_none(AT_LEAST_0)},
+    ),
+    "kl_heatmap": Row(
+        plotting.kl_heatmap,
+        {"steps": T3, "kl": D2},
+        {"steps": (array(3), "steps|kl"), "kl": array(3, 2), "ax": AXES},
+    ),
+    "active_units_curve": Row(
+        plotting.active_units_curve,
+        {"steps": T3, "counts": {"a": T3}},
+        {
+            "steps": (array(3), "steps|line"),
+            "counts": (lines(3), "counts|line"),
+            "latent_dim": or_none(COUNT),
+            "ax": AXES,
+        },
+    ),
+    "densities": Row(
+        plotting.densities,
+        {"z": T3, "lines": {"a": T3}},
+        {"z": (array(3), "z|line"), "lines": (lines(3), "line"), "ax": AXES},
+        free=("xlabel",),
+    ),
+    "gradient_variance": Row(
+        plotting.gradient_variance,
+        {"samples": T3, "variances": {"a": T3}},
+        {
+            "samples": (st.one_of(array(3), st.just(T3 - 1)), "samples|line"),
+            "variances": (st.one_of(lines(3), st.just({"a": T3 - 1})), "variances|line|b"),
+            "ax": AXES,
+        },
+    ),
+    "tightness": Row(
+        plotting.tightness,
+        {"ks": T3, "bound": T3, "stderr": T3},
+        {
+            "ks": (st.one_of(array(3), st.just(T3 - 1)), "ks|bound"),
+            "bound": array(3),
+            "stderr": array(3),
+            "ax": AXES,
+            "log_evidence": or_none(NUMBER),
+        },
+        free=("label", "color"),
+    ),
+    "rate_distortion": Row(
+        plotting.rate_distortion,
+        {"paths": {"a": (T3, T3)}},
+        {
+            "paths": pairs(3),
+            "ax": AXES,
+            "iso_elbo": st.sampled_from(["many", 3, [NAN], [[1.0]], [None]]),
+            "xlim": or_none(array(2)),
+            "ylim": or_none(array(2)),
+        },
+    ),
+    "gamma_traces": Row(
+        plotting.gamma_traces,
+        {"steps": T3, "gamma": D2},
+        {
+            "steps": (array(3), "steps|gamma"),
+            "gamma": st.one_of(array(3, 2), st.just(D2 * 0)),
+            "ax": AXES,
+        },
+    ),
+    "dot_with_spread": Row(
+        plotting.dot_with_spread,
+        {"values": {"a": T3}},
+        {"values": (lines(3), "values|b"), "ax": AXES, "reference": or_none(NUMBER)},
+        free=("xlabel",),
+    ),
+    "paired_differences": Row(
+        plotting.paired_differences,
+        {"values": {"vanilla": T3, "a": T3}},
+        {
+            "values": (
+                lines(3).map(
+                    lambda bad: bad if not isinstance(bad, dict) else bad | {"vanilla": T3}
+                ),
+                "values|b|baseline",
+            ),
+            "baseline": st.sampled_from(["b", "", 3, None]),
+            "ax": AXES,
+        },
+        free=("xlabel",),
+    ),
+    # lesson
+    "show_source": Row(
+        lambda objects: lesson.show_source(objects),
+        {"objects": lesson.table},
+        {"objects": (st.sampled_from([3, "fit", None, len, Z]), "object|class|function")},
+        free=("docstrings",),
+    ),
+    "versions": Row(lesson.versions, {}, {}),
+    "pick_device": Row(lesson.pick_device, {}, {}),
+    "table": Row(
+        lesson.table,
+        {"header": ["a", "b"], "rows": [[1, 2.0]]},
+        {
+            "header": st.sampled_from([3, "ab", None]),
+            "rows": st.sampled_from([[[1]], [[1, 2], [1, 2, 3]], [3], ["ab"], [None]]),
+        },
+    ),
+    # diagrams, results
+    "vae_architecture": Row(
+        diagrams.vae_architecture,
+        {},
+        dict.fromkeys(["latent_dim", "hidden_dim", "data_dim"], COUNT),
+    ),
+    "mean_and_spread": Row(
+        results.mean_and_spread,
+        {"runs": RUNS, "name": "rate"},
+        {"runs": st.sampled_from([[], [{}]]), "name": st.sampled_from(["elbo", "", None])},
+    ),
+    # explorers
+    "BoundExplorer": Row(widgets.BoundExplorer, {}, {"toy": or_none(MODEL)}),
+    "ScheduleExplorer": Row(widgets.ScheduleExplorer, {}, {"steps": COUNT}),
+    "SoftFreeBitsPlayground": Row(widgets.SoftFreeBitsPlayground, {}, {"steps": COUNT}),
+    "LatentExplorer": Row(
+        widgets.LatentExplorer,
+        {"model": SMALL, "digits": FOUR},
+        {
+            "model": MODEL,
+            "digits": st.one_of(
+                st.sampled_from([None, IMAGES, "5k"]), PIXELS.map(lambda x: FOUR._replace(test=x))
+            ),
+            "used": COUNT,
+            "dead": SEED.filter(lambda value: value != 2**70),
+        },
+    ),
+    "BetaExplorer": Row(
+        widgets.BetaExplorer,
+        {"models_by_beta": {1.0: SMALL}, "digits": EIGHT},
+        {
+            "models_by_beta": st.one_of(
+                st.sampled_from([None, {}, SMALL, [SMALL]]),
+                AT_LEAST_0.filter(lambda beta: beta is not None and beta.__hash__).map(
+                    lambda beta: {beta: SMALL}
+                ),
+                MODEL.map(lambda bad: {1.0: bad}),
+            ),
+            "digits": st.sampled_from([None, IMAGES, FOUR, "5k"]),
+        },
+    ),
+    "BoundExplorer.snapshot": Row(
+        shown(widgets.BoundExplorer),
+        {"x": 1.0, "mean": 0.0, "std": 1.0},
+        {"x": POINT, "mean": POINT, "std": SPREAD, "mu": (st.just(0.0), "mu")},
+    ),
+    "ScheduleExplorer.snapshot": Row(
+        shown(widgets.ScheduleExplorer),
+        {"kind": "linear"},
+        {"kind": st.sampled_from(["cosine", "", None, 3]), "warmup": SHARE, "slope": st.just(1)},
+    ),
+    "SoftFreeBitsPlayground.snapshot": Row(
+        shown(widgets.SoftFreeBitsPlayground),
+        {},
+        {
+            "strength": NUMBER,
+            "starved": SEED.filter(lambda value: value != 2**70),
+            "lam": AT_LEAST_0,
+            "tolerance": BELOW_1,
+            "rate": OPEN,
+            "init": UNIT,
+            "floor": UNIT,
+            "gamma": st.just(1),
+        },
+    ),
+    "LatentExplorer.snapshot": Row(
+        shown(widgets.LatentExplorer, SMALL, FOUR),
+        {},
+        {
+            "view": (st.sampled_from(["all", "", None, 3]), "view"),
+            "digit": st.sampled_from([7, -1, 10, 99]),
+            "example": st.sampled_from([-1, 2, 99]),
+            "z[0]": (NUMBER, r"z\[0\]"),
+            "z[3]": (st.just(0.0), r"z\[3\]"),  # there are three dimensions
+        },
+    ),
+    "BetaExplorer.snapshot": Row(
+        shown(widgets.BetaExplorer, {1.0: SMALL}, EIGHT),
+        {},
+        {
+            "first": SEED.filter(lambda value: value != 2**70),
+            "draw": SEED.filter(lambda value: value != 2**70),
+            "lam": st.just(1),
+        },
+        free=("beta",),  # shows every model
+    ),
+}
+
+# Public names that take nothing from a user, or nothing that could be wrong.
+NOTHING_TO_REFUSE = {
+    "Digits": "a record; whoever uses it checks it: fit, evaluate, diagnostics, explorers",
+    "Diverged": "raised by fit",
+    "ELBO": "has no arguments",
+    "Evaluation": "a record made by evaluate",
+    "History": "a record made by fit",
+    "MutualInformation": "a record made by mutual_information",
+    "VAEOutput": "a record made by forward",
+    "COLORS": "a table",
+    "controller": "has no arguments",
+    "elbo_decomposition": "has no arguments",
+    "graphical_model": "has no arguments",
+    "reparameterization": "has no arguments",
+    "iw_batch": "shown in lesson 1 and called by iw_log_likelihood, which checks",
+    "load_results": "has no arguments",
+    "runs_of": "finds nothing for an unknown name, which mean_and_spread refuses",
+}
+
+
+# --- every name has its row ---------------------------------------------------------------------
+
+
+def defined_in(module: ModuleType) -> set[str]:
+    """The public functions of a module."""
+    return {
+        name
+        for name, item in vars(module).items()
+        if inspect.isfunction(item) and item.__module__ == module.__name__ and name[0] != "_"
+    }
+
+
+def used_by_lessons() -> set[str]:
+    """What the lessons import from a module of vaelab, or look up in one."""
+    found: set[str] = set()
+    for path in LESSONS:
+        modules: dict[str, ModuleType] = {}
+        for node in (n for cell in code_cells(read(path)) for n in ast.walk(parse(cell))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("vaelab"):
+                source = importlib.import_module(node.module)
+                for alias in node.names:
+                    item = getattr(source, alias.name, None) or alias.name
+                    modules |= {alias.name: item} if isinstance(item, ModuleType) else {}
+                    found |= set() if isinstance(item, ModuleType) else {alias.name}
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                module = modules.get(node.value.id)
+                found |= {node.attr} if module and hasattr(module, node.attr) else set()
+    return found
+
+
+def public_names() -> set[str]:
+    explorers = {kind.__name__ for kind in widgets.Explorer.__subclasses__()}
+    return (
+        {*vaelab.__all__, *defined_in(plotting), *defined_in(lesson), *explorers}
+        | used_by_lessons() - {"exercises"}
+    )  # fmt: skip
+
+
+def missing(names: set[str]) -> set[str]:
+    return names - {name.split(".")[0] for name in TABLE} - NOTHING_TO_REFUSE.keys()
+
+
+def test_every_public_name_has_a_row():
+    assert missing(public_names()) == set()
+
+
+def test_a_new_name_would_be_missed():
+    assert missing({*public_names(), "brand_new"}) == {"brand_new"}
+
+
+def test_the_table_holds_no_name_that_is_gone():
+    tops = {name.split(".")[0].removesuffix("()") for name in TABLE}
+    assert tops | NOTHING_TO_REFUSE.keys() <= public_names() | {"soft_bound", "train_step"}
+
+
+@pytest.mark.parametrize("name", [name for name in TABLE if "." not in name and "()" not in name])
+def test_every_argument_has_a_place(name):
+    home = next(m for m in HOMES if hasattr(m, name))
+    parameters = set(inspect.signature(getattr(home, name)).parameters)
+    assert parameters == {*TABLE[name].kinds, *TABLE[name].free}
+
+
+HOMES = (vaelab, plotting, lesson, model, training, diagnostics, diagrams, results, widgets)
+
+
+# --- every row keeps its word -------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def _no_figure_is_left():
+    plt.close("all")
+    yield
+    plt.close("all")
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_the_good_call_works(name):
+    row = TABLE[name]
+    row.call(**row.good)
+
+
+EXPECTED = "must|expected|needs|no .* there (are|is)|more than|pass exactly"
+CASES = [(name, argument) for name, row in TABLE.items() for argument in row.kinds]
+
+
+@pytest.mark.parametrize(("name", "argument"), CASES, ids=[f"{n}-{a}" for n, a in CASES])
+def test_bad_values_are_refused_by_name(name, argument):
+    row = TABLE[name]
+    kind, word = row.kinds[argument], re.escape(argument)
+    if isinstance(kind, tuple):
+        kind, word = kind
+
+    @given(kind)
+    def refused(bad: Any) -> None:
+        with pytest.raises((TypeError, ValueError, KeyError)) as refusal:
+            row.call(**row.good | {argument: bad})
+        message = str(refusal.value)
+        assert re.search(rf"(?<![\w]){word}", message), f"does not name {argument}: {message}"
+        assert re.search(EXPECTED, message), message
+
+    refused()
+    assert plt.get_fignums() == []  # refused before anything was drawn
