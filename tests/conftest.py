@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import copy
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -57,3 +61,15 @@ def gru() -> RowGRUVAE:
 @pytest.fixture(autouse=True, scope="session")
 def _one_core_is_enough() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def tmpfs(tmp_path: Path) -> Iterator[Path]:
+    """A folder on a disk of 1 MB, which a test can fill or make read-only."""
+    folder = tmp_path / "small_disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "vaelab-test", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("no small disk: mounting one needs Linux and its administrator")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)

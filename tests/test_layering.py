@@ -32,6 +32,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "diagnostics": {"data", "losses", "model", "schedules"},  # schedules: for check_range
     "training": {"data", "diagnostics", "losses", "model", "objectives", "schedules"},
 }
+MAY_IMPORT["storage"] = {"diagnostics", "model", "training"}
 MAY_IMPORT["__init__"] = {*MAY_IMPORT} - {"plotting", "diagrams", "lesson"}
 MAY_IMPORT["exercises"] = {*MAY_IMPORT["__init__"]}
 MAY_IMPORT["results"] = {*MAY_IMPORT["__init__"]}

@@ -15,6 +15,7 @@ import ast
 import importlib
 import inspect
 import re
+import tempfile
 from collections.abc import Callable
 from functools import cache
 from types import ModuleType
@@ -128,6 +129,7 @@ LABELLED = st.one_of(
 )
 MODEL = st.sampled_from([None, "vae", VAE, IMAGES, torch.nn.Linear(784, 3), FOUR])
 FUNCTION = st.sampled_from([3, "now", [], IMAGES])
+NO_PATH = st.sampled_from([3, None, [], IMAGES, 0.5])
 DEVICE = st.sampled_from(["gpu", "cuda:99", "the fast one", 2.5])
 
 
@@ -177,6 +179,9 @@ class Row(NamedTuple):
 torch.manual_seed(0)
 SMALL = VAE(latent_dim=3, hidden_dim=4)
 ROWS = RowGRUVAE(latent_dim=3, hidden_dim=4)
+FOLDER = tempfile.TemporaryDirectory()  # until Python ends
+SAVED = f"{FOLDER.name}/model.pt"
+vaelab.save(SAVED, SMALL)
 Z = torch.zeros(4, 3)
 LATENT = st.sampled_from([None, [0.0], Z.long(), Z[:, :2], Z[0], Z[0, 0]])
 TERMS = st.sampled_from([None, 1.0, [1.0], Z[:2], Z[None]])
@@ -430,6 +435,13 @@ TABLE: dict[str, Row] = {
         {"model": SMALL, "keep": [0, 2]},
         {"model": MODEL, "keep": (KEEP, "keep|mask")},
     ),
+    # storage
+    "save": Row(
+        vaelab.save,
+        {"path": SAVED, "model": SMALL},
+        {"path": NO_PATH, "model": MODEL, "history": st.sampled_from([3, [], "run", SMALL])},
+    ),
+    "load": Row(vaelab.load, {"path": SAVED}, {"path": NO_PATH}),
     # plotting
     "use_style": Row(plotting.use_style, {}, {}),
     "palette": Row(plotting.palette, {"labels": ["a"]}, {"labels": st.just("vanilla")}),

@@ -473,7 +473,7 @@ def test_latent_explorer_refuses_what_it_cannot_show(model, digits):
         LatentExplorer(model, digits._replace(test=digits.test * 255))
     with pytest.raises(ValueError, match="with N labels"):
         LatentExplorer(model, digits._replace(test_labels=digits.test_labels[:5]))
-    with pytest.raises(ValueError, match="used must be at least 1"):
+    with pytest.raises(ValueError, match="used must be an integer of at least 1"):
         LatentExplorer(model, digits, used=0)
     explorer = LatentExplorer(model, digits)
     with pytest.raises(ValueError, match="no example 100 of digit 3: there are 100"):
@@ -587,7 +587,7 @@ def test_beta_explorer_trains_nothing(make, models):
 
 
 def test_beta_explorer_refuses_what_it_cannot_show(models, digits):
-    with pytest.raises(ValueError, match="models_by_beta is empty"):
+    with pytest.raises(ValueError, match="models_by_beta must hold at least one"):
         BetaExplorer({}, digits)
     with pytest.raises(ValueError, match="every beta must be finite and at least 0, got -1"):
         BetaExplorer({-1.0: models[1.0]}, digits)

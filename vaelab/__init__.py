@@ -15,6 +15,7 @@ from .losses import bernoulli_nll, gaussian_kl
 from .model import VAE, RowGRUVAE, VAEOutput
 from .objectives import ELBO, BetaELBO, FreeBits, SoftFreeBits
 from .schedules import constant, cyclical, linear, sigmoid, staircase
+from .storage import load, save
 from .toy import GaussianToy
 from .training import Diverged, Evaluation, History, evaluate, fit
 
@@ -47,9 +48,11 @@ __all__ = [
     "iw_log_likelihood",
     "linear",
     "linear_probe",
+    "load",
     "load_mnist",
     "mutual_information",
     "prune",
+    "save",
     "sigmoid",
     "staircase",
 ]

@@ -194,7 +194,7 @@ def fit(
             history.stop()
             bar.write(f"Stopped at step {len(history.train_loss)} of {steps}; the model is kept.")
         except FloatingPointError as error:
-            advice = likely_cause(model, history, lr, clip_norm)
+            advice = likely_cause(history, lr, clip_norm)
             model.load_state_dict(good)
             history.stop()
             raise Diverged(f"{error} at step {step} of {steps}. {advice}", history) from error
@@ -380,14 +380,15 @@ def check_finite(name: str, value: float) -> None:
         raise FloatingPointError(f"{name} is {value}")
 
 
-def likely_cause(model: Model, history: History, lr: float, clip_norm: float | None) -> str:
-    """What to look at after a run diverged; the digits were checked before it began."""
-    kept = f"The model has the weights of step {history.steps[-1] if history.steps else 0} again."
-    if all(bool(part.isfinite().all()) for part in model.parameters()):
-        name = type(history.objective).__name__
-        return f"The weights are finite: does {name} divide or take a logarithm? {kept}"
-    clip = "" if clip_norm is not None else ", or clip_norm=5.0"
-    return f"The step before broke the weights: try a smaller lr ({lr:g} now){clip}. {kept}"
+def likely_cause(history: History, lr: float, clip_norm: float | None) -> str:
+    """What to look at after a run diverged; its digits were checked before it began."""
+    name, own = type(history.objective).__name__, type(history.objective).__module__
+    advice = f"Most often lr is too large: try less than {lr:g}"
+    advice += "." if clip_norm is not None else ", or clip_norm=5.0."
+    if own != ELBO.__module__:
+        advice += f" {name} is an objective of your own: look there for a division or a logarithm."
+    kept = history.steps[-1] if history.steps else 0
+    return f"{advice} The model has the weights of step {kept} again."
 
 
 def check_budget(images: int, steps: int, batch_size: int, evaluations: int) -> None:

@@ -1,0 +1,272 @@
+"""What goes wrong while a model is trained: it diverges, it is stopped, the process is killed."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from notebook_tools import ROOT
+from vaelab import ELBO, VAE, Diverged, RowGRUVAE, evaluate, fit, results, training
+
+FIT = {"steps": 12, "batch_size": 32, "evaluations": 3, "progress": False}
+
+
+def small() -> VAE:
+    torch.manual_seed(0)
+    return VAE(latent_dim=3, hidden_dim=16)
+
+
+def weights_of(model: torch.nn.Module) -> Tensor:
+    return torch.cat([part.detach().flatten() for part in model.parameters()])
+
+
+class Broken(ELBO):
+    """The plain objective, which returns a bad value at one call."""
+
+    def __init__(self, at: int, value: float) -> None:
+        self.calls, self.at, self.value = 0, at, value
+
+    def __call__(self, nll: Tensor, kl: Tensor, progress: float) -> Tensor:
+        self.calls += 1
+        return super().__call__(nll, kl, progress) * (self.value if self.calls == self.at else 1.0)
+
+
+# --- a loss that is no number -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize(("at", "kept"), [(1, 0), (4, 0), (5, 4), (9, 8), (12, 8)])
+def test_a_loss_that_is_no_number_stops_the_run_at_its_step(few, at, kept, value):
+    model = small()
+    with pytest.raises(Diverged, match=f"training loss is {value} at step {at} of 12") as stop:
+        fit(model, few, Broken(at, value), **FIT)
+    history = stop.value.history
+    assert history.interrupted
+    assert len(history.train_loss) == at - 1
+    assert history.steps == [step for step in (4, 8) if step < at]
+    assert all(map(math.isfinite, history.train_loss + history.elbo))
+    assert f"weights of step {kept} again" in str(stop.value)
+    expected = small()
+    if kept:
+        fit(expected, few, **FIT | {"steps": kept, "evaluations": 1})
+        assert evaluate(model, few.test).elbo == history.elbo[-1]
+    assert torch.equal(weights_of(model), weights_of(expected))
+
+
+def test_an_objective_of_one_s_own_is_suspected_too(few):
+    with pytest.raises(Diverged, match="Broken is an objective of your own: look there for a div"):
+        fit(small(), few, Broken(1, math.nan), **FIT)
+
+
+@pytest.mark.parametrize("clip_norm", [None, 5.0])
+def test_a_step_size_that_is_too_large_is_named(few, clip_norm):
+    with pytest.raises(Diverged, match=r"lr is too large: try less than 1e\+30") as stop:
+        fit(small(), few, lr=1e30, clip_norm=clip_norm, **FIT)
+    assert ("or clip_norm=5.0" in str(stop.value)) == (clip_norm is None)
+    assert "of your own" not in str(stop.value)
+
+
+def test_weights_that_break_in_the_last_step_are_found_by_the_evaluation(few):
+    model = small()
+    with pytest.raises(Diverged, match=r"-ELBO is (nan|inf) at step 1 of 1\."):
+        fit(model, few, lr=1e30, **FIT | {"steps": 1, "evaluations": 1})
+    assert torch.equal(weights_of(model), weights_of(small()))
+
+
+def test_the_random_state_and_the_model_s_place_survive(few):
+    state = torch.get_rng_state()
+    model = small()
+    torch.set_rng_state(state)
+    with pytest.raises(Diverged):
+        fit(model, few, lr=1e30, **FIT)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_row_by_row_decoder_diverges_as_clearly(few):
+    torch.manual_seed(0)
+    with pytest.raises(Diverged, match="lr is too large"):
+        fit(RowGRUVAE(3, 16), few, lr=1e30, binarize=True, **FIT)
+
+
+def test_a_healthy_run_looks_at_each_loss_once(few, monkeypatch):
+    taken = []
+    item = Tensor.item
+    monkeypatch.setattr(Tensor, "item", lambda self: taken.append(0) or item(self))
+    fit(small(), few, **FIT | {"evaluations": 1})
+    assert len(taken) == 12  # a GPU is waited for once a step
+
+
+def test_a_model_that_is_no_number_is_not_evaluated(few):
+    model = small()
+    with torch.no_grad():
+        model.to_mu.weight.fill_(math.nan)
+    with pytest.raises(FloatingPointError, match="-ELBO is nan"):
+        evaluate(model, few.test)
+
+
+@pytest.mark.parametrize(
+    "returned", [lambda nll: nll, lambda nll: nll[None].mean(1), lambda nll: 3.0]
+)
+def test_an_objective_that_returns_no_scalar_is_refused_at_the_first_step(few, returned):
+    class Wrong(ELBO):
+        def __call__(self, nll: Tensor, kl: Tensor, progress: float) -> Tensor:
+            return returned(nll)
+
+    with pytest.raises(TypeError, match=r"must return a scalar tensor \(average the batch\), got"):
+        fit(small(), few, Wrong(), **FIT)
+
+
+# --- a stop at any moment -----------------------------------------------------------------------
+
+FILES = {training.__file__, sys.modules["vaelab.objectives"].__file__}
+
+
+@contextmanager
+def stop_at_line(number: int) -> Iterator[list[str]]:
+    """Raise KeyboardInterrupt when the training code is about to run its n-th line."""
+    passed: list[str] = []
+
+    def trace(frame, event, _):
+        if frame.f_code.co_filename not in FILES or frame.f_code.co_name in OUTSIDE:
+            return None
+        if event == "line":
+            passed.append(f"{frame.f_code.co_name}:{frame.f_lineno}")
+            if len(passed) == number:
+                raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        yield passed
+    finally:
+        sys.settrace(before)
+
+
+# `fit` itself is left out: Ctrl-C before its loop begins is an error, and leaves the model alone.
+OUTSIDE = {
+    *("fit", "<setcomp>", "<genexpr>", "check_budget", "check_rates", "check_choices", "usable"),
+    *("evaluation_images", "progress_bar", "likely_cause", "stop", "__init__"),
+}
+
+
+def test_a_stop_at_any_line_keeps_a_whole_history_and_a_model_of_numbers(few):
+    options = FIT | {"steps": 3, "evaluations": 3}
+    with stop_at_line(10**9) as all_lines:
+        fit(small(), few, **options)
+    assert {line.split(":")[0] for line in all_lines} >= {"train_step", "record", "evaluate"}
+    state = torch.get_rng_state()
+    for number in range(1, len(all_lines) + 1):
+        model = small()
+        torch.set_rng_state(state)
+        with stop_at_line(number) as lines:
+            history = fit(model, few, **options)
+        where = lines[-1]
+        assert history.interrupted, where
+        lengths = {len(getattr(history, name)) for name in PER_EVALUATION}
+        assert len(lengths) == 1, where
+        assert len(history.steps) <= len(history.train_loss) <= len(history.steps) + 1, where
+        assert torch.isfinite(weights_of(model)).all(), where
+        assert torch.equal(torch.get_rng_state(), state), where
+
+
+PER_EVALUATION = ("steps", "elbo", "distortion", "rate", "kl_per_dim", "active_units", "weights")
+
+
+# --- a killed `make results` --------------------------------------------------------------------
+
+GRID = """
+import sys, time
+from pathlib import Path
+from vaelab import results
+
+folder, slow = Path(sys.argv[1]), len(sys.argv) > 2
+runs = [results.Run("5k", "grey", "mlp", "vanilla", seed) for seed in range(3)]
+results.RESULTS = folder / "results.json"
+results.grid = lambda data: runs
+carry_out = results.carry_out
+
+def counted(run, steps=None):
+    with (folder / "carried_out").open("a") as log:
+        log.write(f"{run.seed}\\n")
+    if slow and run.seed == 1:
+        time.sleep(600)  # killed here, in the middle of the second run
+    return carry_out(run, steps=10)
+
+results.carry_out = counted
+if __name__ == "__main__":
+    results.main(["--jobs", "1", "--folder", str(folder / "runs")])
+"""
+
+
+def start(script: Path, folder: Path, *more: str) -> subprocess.Popen:
+    """The grid in a group of processes of its own, so that all of them can be killed together."""
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    return subprocess.Popen(
+        [sys.executable, str(script), str(folder), *more],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": path, "VAELAB_MNIST": "5k"},
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="no process groups on this system")
+def test_a_killed_grid_goes_on_where_it_was(tmp_path):
+    script, log = tmp_path / "grid.py", tmp_path / "carried_out"
+    script.write_text(GRID)
+    grid = start(script, tmp_path, "slow")
+    deadline = time.monotonic() + 240
+    while not (log.exists() and "1" in log.read_text().split()):
+        assert grid.poll() is None, grid.communicate()[1].decode()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.killpg(grid.pid, signal.SIGKILL)
+    grid.communicate()
+    (first,) = (tmp_path / "runs").glob("*.json")
+    before = first.read_bytes()
+    assert not (tmp_path / "results.json").exists()
+
+    assert start(script, tmp_path).wait(timeout=240) == 0
+    assert sorted(log.read_text().split()) == ["0", "1", "1", "2"]  # only what was missing
+    assert first.read_bytes() == before
+    finished = json.loads((tmp_path / "results.json").read_text())["runs"]
+    assert [run["seed"] for run in finished.values()] == [0, 1, 2]
+    alone = results.carry_out(results.Run("5k", "grey", "mlp", "vanilla", 1), steps=10)
+    assert finished["5k/grey/mlp/vanilla/1"]["neg_elbo"] == alone["neg_elbo"]
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])
+def test_a_stop_while_a_result_is_written_leaves_no_half_of_it(tmp_path, monkeypatch, stop):
+    def torn(*_: object) -> None:
+        raise stop
+
+    monkeypatch.setattr(results, "carry_out", lambda run: {"seed": run.seed})
+    monkeypatch.setattr(os, "replace", torn)
+    run = results.Run("5k", "grey", "mlp", "vanilla", 0)
+    with pytest.raises(stop):
+        results.keep(run, tmp_path)
+    assert not results.file_of(run, tmp_path).exists()
+    assert results.missing_of("5k", tmp_path) == results.grid("5k")
+
+
+def test_a_diverged_run_is_no_result(monkeypatch, tmp_path):
+    def diverged(*_: object, **__: object) -> None:
+        raise Diverged("the training loss is nan at step 1 of 3", training.History(None))
+
+    monkeypatch.setattr(results, "fit", diverged)
+    with pytest.raises(Diverged):
+        results.keep(results.Run("5k", "grey", "mlp", "vanilla", 0), tmp_path)
+    assert list(tmp_path.iterdir()) == []
