@@ -3,7 +3,8 @@
 #   PYTHON=python3.12   the Python that makes the environment (3.10 or newer), if `python3` is too old
 #   CONSTRAINTS=        install the newest releases instead of the tested ones in constraints.txt
 #   ARGS="..."          is handed on to JupyterLab, pytest or vaelab.results
-#   LESSONS="..."       the notebooks that `make html` and `make notebooks` execute; default: all
+#   LESSONS="..."       the notebooks that a command works on; default: all
+#   REPO=owner/name     the GitHub repository that `make publish` writes down
 
 PYTHON ?= python3
 CONSTRAINTS ?= constraints.txt
@@ -18,7 +19,7 @@ INSTALLED := $(VENV)/.vaelab-installed
 ROOT_FLAG = $(shell [ "$$(id -u)" = 0 ] && echo --allow-root)
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test lint html notebooks figures results bench matrix clean
+.PHONY: help lab test lint html notebooks figures results bench matrix student slides publish colab clean
 
 help: ## list the commands
 	@echo "usage: make COMMAND"
@@ -46,9 +47,10 @@ notebooks: $(INSTALLED) ## execute the lessons in place, as they are committed
 	@echo "==> Executing the lessons in place"
 	@$(RUN) tools/lessons.py run $(LESSONS)
 
-figures: $(INSTALLED) ## draw the figures of the README again
+figures: $(INSTALLED) ## draw the figures of the README and the explorer page again
 	@echo "==> Drawing figures/"
 	$(RUN) -m vaelab.figures
+	$(RUN) -m vaelab.kernelfree figures/explorer.html
 
 results: $(INSTALLED) ## train what the lessons only cite (long; can be stopped and resumed)
 	@echo "==> Training three seeds of every objective"
@@ -61,6 +63,14 @@ bench: $(INSTALLED) ## measure what must be fast, on an otherwise idle machine
 matrix: $(INSTALLED) ## run everything on the oldest and newest versions that are admitted (downloads much)
 	@$(RUN) -m pip install --quiet uv
 	$(RUN) tools/matrix.py $(ARGS)
+
+publish: $(INSTALLED) ## write the address of this repository into lessons and README; REPO=owner/name, default: the git remote
+	@echo "==> Writing the address of the repository; the outputs of the lessons stay as they are"
+	@$(RUN) tools/publish.py $(REPO)
+
+colab: $(INSTALLED) ## do what Colab does: an environment without vaelab and with ipywidgets 7.7.1, every lesson (long)
+	@echo "==> Running every lesson as Colab would"
+	@$(RUN) tools/colab.py $(LESSONS)
 
 clean: ## remove the environment, pages and caches; what `make results` trained stays
 	@echo "==> Removing $(VENV), pages and caches"

@@ -8,10 +8,12 @@ from __future__ import annotations
 import argparse
 import re
 import shutil
+from html import unescape
 from pathlib import Path
 
 import jupyter_server_mathjax
 import nbformat
+from jinja2 import Environment, FileSystemLoader
 from nbconvert import HTMLExporter
 from nbconvert.preprocessors import (
     ClearMetadataPreprocessor,
@@ -22,6 +24,9 @@ from nbformat import NotebookNode
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ROOT / "build" / "html"
+STUDENT = ROOT / "build" / "student"
+EXPLORER = ROOT / "figures" / "explorer.html"
+TEMPLATES = ROOT / "tools" / "page"
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 KEPT = {"kernelspec", ("language_info", "name")}
 
@@ -118,13 +123,54 @@ def title(nb: NotebookNode, path: Path) -> str:
 
 
 def index(pages: list[Path], folder: Path = PAGES) -> Path:
-    """Write a page that links to the others."""
-    titles = [re.findall("<title>(.*?)</title>", page.read_text("utf-8"))[0] for page in pages]
-    items = [f'<li><a href="{page.name}">{name}</a></li>' for page, name in zip(pages, titles)]
+    """Write a page that leads to the others, and to what else lies in the folder.
+
+    Args:
+        pages: the lessons, as `page` wrote them.
+        folder: where they lie; the explorer, slides and student notebooks are linked if they do.
+
+    Returns:
+        The page. Its words are those of the README.
+    """
+    readme = (ROOT / "README.md").read_text("utf-8")
+    aims = dict(re.findall(r"^\| \[.+\]\(notebooks/(\w+)\.ipynb\) \| (.+?) \|", readme, re.M))
+    explorer = folder / EXPLORER.name
+    template = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True)
+    html = template.get_template("home.html.j2").render(
+        title=re.findall(r"^# (.+)$", readme, re.M)[0],
+        summary=next(part for part in readme.split("\n\n")[1:] if not part.startswith("[")),
+        lessons=[
+            {
+                "page": page.name,
+                "title": unescape(re.findall("<title>(.*?)</title>", page.read_text("utf-8"))[0]),
+                "aim": aims.get(page.stem),
+                "more": editions(page.stem, folder),
+            }
+            for page in pages
+        ],
+        explorer=explorer.name if explorer.exists() else None,
+    )
     target = folder / "index.html"
-    head = '<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>vaelab</title>'
-    target.write_text(f"{head}<h1>vaelab</h1><ul>{''.join(items)}</ul></html>\n", encoding="utf-8")
+    target.write_text(html, encoding="utf-8")
     return target
+
+
+def editions(stem: str, folder: Path) -> dict[str, str]:
+    """What lies in the folder for one lesson, apart from its page: text of the link -> address."""
+    number = int(stem[:2])
+    offered = {
+        f"Slides of lesson {number}": f"slides/{stem}.html",
+        f"Notebook of lesson {number} without solutions": f"student/{stem}.ipynb",
+    }
+    return {text: place for text, place in offered.items() if (folder / place).exists()}
+
+
+def copy_if_made(source: Path, folder: Path = PAGES) -> None:
+    """Lay a file or a folder beside the pages, if it was made."""
+    if source.is_dir():
+        shutil.copytree(source, folder / source.name, dirs_exist_ok=True)
+    elif source.exists():
+        shutil.copy(source, folder)
 
 
 def copy_mathjax(folder: Path = PAGES) -> None:
@@ -141,6 +187,8 @@ def main() -> None:
     args = parser.parse_args()
     if args.command == "html":
         copy_mathjax()
+        for made in (EXPLORER, STUDENT):
+            copy_if_made(made)
         print(f"    {index([page(path) for path in args.lessons])}")
     else:
         for path in args.lessons:

@@ -1,0 +1,151 @@
+"""`make publish`, tried on a copy of this repository; and the address that stands here, if any."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import publish
+from notebook_tools import LESSONS, ROOT, code_cells, read
+
+PLACES = ["README.md", "CITATION.cff", "pyproject.toml", *(f"notebooks/{p.name}" for p in LESSONS)]
+ADDRESS = re.compile(
+    r"(?:https://github\.com|https://colab\.research\.google\.com/github|https://mybinder\.org/v2/gh)"
+    r"/([\w.-]+/[\w.-]+?)(?=[/\"'\\)\s]|\.git|$)"
+)
+BADGE = re.compile(r"colab\.research\.google\.com|mybinder\.org|badge")
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """The stamped files, in the state before any stamp."""
+    (tmp_path / "notebooks").mkdir()
+    for place in PLACES:
+        shutil.copy(ROOT / place, tmp_path / place)
+    publish.publish(tmp_path, None)
+    return tmp_path
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    return {place: (root / place).read_bytes() for place in PLACES}
+
+
+def addresses(root: Path) -> dict[str, set[str]]:
+    """Every repository that each place names as its own."""
+    return {place: set(ADDRESS.findall((root / place).read_text("utf-8"))) for place in PLACES}
+
+
+def sources(root: Path) -> list[str]:
+    """Where each lesson installs the package from."""
+    texts = [cell.source for path in LESSONS for cell in code_cells(read(root / "notebooks" / path.name))]
+    return [match.group() for part in texts for match in publish.SOURCE.finditer(part)]
+
+
+def agree(root: Path) -> bool:
+    """All places name one repository, or none does and there is no badge."""
+    named = addresses(root)
+    if any(named.values()):
+        one = set.union(*named.values())
+        return len(one) == 1 and all(found == one for found in named.values())
+    parts = [(root / place).read_text("utf-8") for place in PLACES]
+    return not any(BADGE.search(part) for part in parts)
+
+
+def test_all_places_here_agree() -> None:
+    assert agree(ROOT)
+
+
+def test_every_lesson_begins_with_the_same_cell() -> None:
+    for path in LESSONS:
+        first = code_cells(read(path))[0].source
+        assert publish.SOURCE.sub('SOURCE = ".."', first) == publish.INSTALL_CELL
+    assert len(publish.INSTALL_CELL.splitlines()) <= 12
+
+
+def test_before_a_stamp_no_place_names_an_address(copy: Path) -> None:
+    assert not any(addresses(copy).values()) and agree(copy)
+    assert sources(copy) == ['SOURCE = ".."'] * len(LESSONS)
+
+
+def test_a_stamp_reaches_every_place(copy: Path) -> None:
+    publish.publish(copy, "someone/some.thing")
+    assert addresses(copy) == {place: {"someone/some.thing"} for place in PLACES}
+    assert sources(copy) == ['SOURCE = "git+https://github.com/someone/some.thing"'] * len(LESSONS)
+    assert agree(copy)
+    for path in LESSONS:
+        opened = f"someone/some.thing/blob/main/notebooks/{path.name}"
+        assert opened in read(copy / "notebooks" / path.name).cells[0].source
+
+
+def test_a_second_stamp_replaces_the_first_and_can_be_undone(copy: Path) -> None:
+    before = contents(copy)
+    publish.publish(copy, "a/b")
+    stamped = contents(copy)
+    publish.publish(copy, "a/b")
+    assert contents(copy) == stamped
+    publish.publish(copy, "someone/else")
+    publish.publish(copy, "a/b")
+    assert contents(copy) == stamped
+    publish.publish(copy, None)
+    assert contents(copy) == before
+
+
+def test_a_stamp_changes_two_cells_of_a_lesson_and_no_output(copy: Path) -> None:
+    path = copy / "notebooks" / LESSONS[0].name
+    before = read(path)
+    publish.publish(copy, "a/b")
+    after = read(path)
+    changed = [i for i, (a, b) in enumerate(zip(before.cells, after.cells)) if a != b]
+    assert len(before.cells) == len(after.cells) and len(changed) == 2 and changed[0] == 0
+    for old, new in zip(before.cells[1:], after.cells[1:]):
+        assert {**old, "source": ""} == {**new, "source": ""}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_place_that_was_forgotten_is_found(copy: Path, place: str) -> None:
+    publish.publish(copy, "a/b")
+    path = copy / place
+    path.write_text(path.read_text("utf-8").replace("a/b", "c/d"), encoding="utf-8")
+    assert not agree(copy)
+
+
+def test_a_dead_badge_is_found(copy: Path) -> None:
+    readme = copy / "README.md"
+    readme.write_text(readme.read_text("utf-8") + f"![Colab]({publish.COLAB_SIGN})", "utf-8")
+    assert not agree(copy)
+
+
+@pytest.mark.parametrize(
+    "remote",
+    [
+        "https://github.com/owner/some.name",
+        "https://github.com/owner/some.name.git",
+        "https://github.com/owner/some.name/",
+        "git@github.com:owner/some.name.git",
+        "ssh://git@github.com/owner/some.name.git",
+    ],
+)
+def test_the_git_remote_is_read(remote: str) -> None:
+    assert publish.repository(remote) == "owner/some.name"
+
+
+@pytest.mark.parametrize("remote", ["", "/srv/git/vaelab", "https://example.org/owner/name.git"])
+def test_another_remote_is_refused(remote: str) -> None:
+    with pytest.raises(ValueError, match="REPO=owner/name"):
+        publish.repository(remote)
+
+
+def test_a_wrong_name_is_refused() -> None:
+    command = [sys.executable, str(ROOT / "tools" / "publish.py"), "https://github.com/a/b"]
+    run = subprocess.run(command, capture_output=True, text=True)
+    assert run.returncode == 2 and "expected owner/name" in run.stderr
+
+
+def test_a_badge_goes_below_the_title_of_any_text() -> None:
+    assert publish.with_badges("# T\n\nText.", "[![b](c)](d)") == "# T\n\n[![b](c)](d)\n\nText."
+    assert publish.with_badges("# T\n\n[![b](c)](d)\n\nText.", "") == "# T\n\nText."
