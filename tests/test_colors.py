@@ -1,7 +1,7 @@
 """The palette stays apart for eyes that lack a kind of cone.
 
-Simulation: Machado, Oliveira and Fernandes 2009, Table 1, severity 1, on linear RGB. Distance: CIE 1976
-Delta E in L*a*b*, of which about 2.3 is a just noticeable difference.
+Simulation: Machado, Oliveira and Fernandes 2009, Table 1, severity 1, on linear RGB. Distance: CIE
+1976 Delta E in L*a*b*, of which about 2.3 is a just noticeable difference.
 """
 
 from __future__ import annotations

@@ -25,14 +25,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "losses": set(),
     "schedules": set(),
     "toy": set(),
-    "plotting": set(),
+    "describe": set(),
+    "plotting": {"describe"},  # every lesson sets the style once, and with it this
     "diagrams": {"plotting"},  # for the colours
     "lesson": set(),
     "objectives": {"losses", "schedules"},
     "diagnostics": {"data", "losses", "model"},
     "training": {"data", "diagnostics", "losses", "model", "objectives", "schedules"},
 }
-MAY_IMPORT["__init__"] = {*MAY_IMPORT} - {"plotting", "diagrams", "lesson"}
+MAY_IMPORT["__init__"] = {*MAY_IMPORT} - {"describe", "plotting", "diagrams", "lesson"}
 MAY_IMPORT["exercises"] = {*MAY_IMPORT["__init__"]}
 MAY_IMPORT["results"] = {*MAY_IMPORT["__init__"]}
 MAY_IMPORT["widgets"] = {*MAY_IMPORT["__init__"], "plotting"}
