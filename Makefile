@@ -15,11 +15,12 @@ VENV := .venv
 FIRST := notebooks/01_elbo_and_vanilla_vae.ipynb
 RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/.vaelab-installed
+REVEAL := build/reveal/sphinx_revealjs
 # Jupyter wants to be told when it is root that starts it, as in a container.
 ROOT_FLAG = $(shell [ "$$(id -u)" = 0 ] && echo --allow-root)
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test lint html notebooks figures results bench student slides publish colab matrix clean
+.PHONY: help lab test lint html notebooks figures results bench matrix student slides publish colab clean
 
 help: ## list the commands
 	@echo "usage: make COMMAND"
@@ -64,18 +65,31 @@ matrix: $(INSTALLED) ## run everything on the oldest and newest versions that ar
 	@$(RUN) -m pip install --quiet uv
 	$(RUN) tools/matrix.py $(ARGS)
 
-publish: $(INSTALLED) ## write the address of this repository into lessons and README; REPO=owner/name, default: the git remote
+student: $(INSTALLED) ## write the lessons without solutions and outputs: build/student
+	@echo "==> Writing notebooks without solutions to build/student"
+	@$(RUN) tools/editions.py student $(LESSONS)
+
+slides: $(INSTALLED) $(REVEAL) ## write the lessons as slides that need no network: build/html/slides
+	@echo "==> Writing slides to build/html/slides"
+	@$(RUN) tools/editions.py slides $(LESSONS)
+
+publish: $(INSTALLED) ## write the address of the repository into lessons and README (REPO=owner/name)
 	@echo "==> Writing the address of the repository; the outputs of the lessons stay as they are"
 	@$(RUN) tools/publish.py $(REPO)
 
-colab: $(INSTALLED) ## do what Colab does: an environment without vaelab and with ipywidgets 7.7.1, every lesson (long)
+colab: $(INSTALLED) ## run the lessons as Colab would: ipywidgets 7.7.1, vaelab installed by the first cell (long)
 	@echo "==> Running every lesson as Colab would"
 	@$(RUN) tools/colab.py $(LESSONS)
 
 clean: ## remove the environment, pages and caches; what `make results` trained stays
 	@echo "==> Removing $(VENV), pages and caches"
-	rm -rf $(VENV) build/html build/matrix build/lib build/bdist.* dist vaelab.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf $(VENV) build/html build/student build/reveal build/colab build/matrix build/lib build/bdist.* dist vaelab.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
 	find vaelab tests tools notebooks -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
+
+# reveal.js, which makes slides of pages, comes in a package for Sphinx; only its files are wanted, not Sphinx.
+$(REVEAL):
+	@echo "==> Fetching reveal.js"
+	@$(RUN) -m pip install --disable-pip-version-check --quiet --no-deps --target build/reveal sphinx-revealjs==3.2.1
 
 # A second call installs nothing: this runs only if one of the two files is newer than the stamp.
 $(INSTALLED): pyproject.toml constraints.txt

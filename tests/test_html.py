@@ -15,7 +15,7 @@ import pytest
 from bs4 import BeautifulSoup
 
 import lessons
-from notebook_tools import ROOT, code, lesson, read, text
+from notebook_tools import LESSONS, ROOT, code, lesson, read, text
 from test_notebooks import RULES
 
 # What makes a browser fetch something: attributes, and addresses in styles and scripts.
@@ -111,7 +111,20 @@ def test_the_page_folds_solutions_and_hints(page: Path) -> None:
 def test_the_index_links_to_the_page(page: Path) -> None:
     html = lessons.index([page], page.parent).read_text("utf-8")
     assert '<a href="01_small.html">A small lesson</a>' in html
+    assert "slides/" not in html and "explorer.html" not in html  # neither was made
     assert requests(html) == []
+
+
+def test_the_index_says_what_the_readme_says(page: Path, tmp_path: Path) -> None:
+    named = tmp_path / f"{LESSONS[0].stem}.html"
+    named.write_text(page.read_text("utf-8"), encoding="utf-8")
+    (tmp_path / "explorer.html").touch()
+    html = lessons.index([named], tmp_path).read_text("utf-8")
+    row = next(
+        line for line in (ROOT / "README.md").read_text("utf-8").splitlines() if named.stem in line
+    )
+    assert row.split("|")[2].strip() in html
+    assert 'href="explorer.html"' in html
 
 
 @pytest.mark.parametrize(

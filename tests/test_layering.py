@@ -25,7 +25,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "losses": set(),
     "schedules": set(),
     "toy": set(),
-    "plotting": set(),
+    "describe": set(),
+    "plotting": {"describe"},  # every lesson sets the style once, and with it this
     "diagrams": {"plotting"},  # for the colours
     "lesson": set(),
     "objectives": {"losses", "schedules"},
@@ -33,7 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "training": {"data", "diagnostics", "losses", "model", "objectives", "schedules"},
 }
 MAY_IMPORT["storage"] = {"diagnostics", "model", "training"}
-MAY_IMPORT["__init__"] = {*MAY_IMPORT} - {"plotting", "diagrams", "lesson"}
+MAY_IMPORT["__init__"] = {*MAY_IMPORT} - {"describe", "plotting", "diagrams", "lesson"}
 MAY_IMPORT["exercises"] = {*MAY_IMPORT["__init__"]}
 MAY_IMPORT["results"] = {*MAY_IMPORT["__init__"]}
 MAY_IMPORT["widgets"] = {*MAY_IMPORT["__init__"], "plotting"}

@@ -42,7 +42,9 @@ def addresses(root: Path) -> dict[str, set[str]]:
 
 def sources(root: Path) -> list[str]:
     """Where each lesson installs the package from."""
-    texts = [cell.source for path in LESSONS for cell in code_cells(read(root / "notebooks" / path.name))]
+    texts = [
+        cell.source for path in LESSONS for cell in code_cells(read(root / "notebooks" / path.name))
+    ]
     return [match.group() for part in texts for match in publish.SOURCE.finditer(part)]
 
 

@@ -1,8 +1,8 @@
 """Do what Colab does, as far as that is possible elsewhere: `make colab`.
 
-A new environment has the packages of this one, torch among them, but ipywidgets 7.7.1 and no vaelab.
-Every lesson is stamped with the address of a git repository, a clone of this one, and runs from an
-empty folder. What this cannot show: Colab's own page, its browser and the versions it has today.
+A new environment has the packages of this one, torch among them, but ipywidgets 7.7.1 and no
+vaelab. Every lesson is stamped with the address of a git repository, a clone of this one, and runs
+from an empty folder. What this cannot show: Colab's own page, and the versions it has today.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import venv
 from pathlib import Path
 
 import nbformat
+
 from publish import ROOT, stamp_lesson
 
 PLACE = ROOT / "build" / "colab"
@@ -79,9 +80,7 @@ def run(lesson: Path, source: str) -> None:
     command = ["nbconvert", "--execute", "--inplace", "--ExecutePreprocessor.timeout=1800"]
     environment = os.environ | {"COLAB_RELEASE_TAG": RELEASE}
     environment.pop("PYTHONPATH", None)
-    subprocess.run(
-        [PYTHON, "-m", *command, "--log-level=ERROR", path], check=True, env=environment
-    )
+    subprocess.run([PYTHON, "-m", *command, "--log-level=ERROR", path], check=True, env=environment)
     origin = answer("import vaelab; print(vaelab.__file__)")
     if not origin.startswith(str(PLACE / "venv")) or answer(torch) != before:
         raise RuntimeError(f"vaelab is {origin}; torch was {before} and is {answer(torch)}")

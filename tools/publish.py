@@ -1,8 +1,8 @@
 """Write this repository's address where readers need it: `make publish`.
 
-That is into the lessons (a badge, and where Colab installs the package from), the README, CITATION.cff
-and pyproject.toml. Until then no place names an address, so no link is dead. A second call changes
-nothing, and a call with another address replaces the first. Outputs of lessons are not touched.
+That is into the lessons (a badge, and where Colab installs the package from), the README,
+CITATION.cff and pyproject.toml. Until then no place names an address, so no link is dead. A second
+call changes nothing; one with another address replaces the first. Outputs are not touched.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def colab_badge(repo: str, stem: str) -> str:
 
 def with_badges(markdown: str, badges: str) -> str:
     """Put badges below the title, in place of those that are there; none if the text is empty."""
-    markdown = re.sub(r"^\[!\[.*\n\n", "", markdown, flags=re.MULTILINE)
+    markdown = re.sub(r"\n\n\[!\[.*", "", markdown)
     start, blank, rest = markdown.partition("\n\n")
     return start + blank + (f"{badges}\n\n" if badges else "") + rest
 

@@ -153,6 +153,12 @@ def graphical_model() -> Figure:
     _text(ax, (1.8, 2.75), "approximate posterior:\nencoder", color=PLUM)
     _text(ax, (1.8, 2.05), r"$q_\phi(z \mid x)$", size=18, color=PLUM)
     _text(ax, (1.8, 0.72), "white: latent\ngrey: observed", size=13, color="#555555")
+    figure.set_label(
+        "Graphical model. Inside a plate of N images, a solid arrow leads from the latent z to the "
+        "observed image x; theta, outside, points to x: the likelihood, or decoder, p(x given z). "
+        "Dashed arrows from x and from phi to z: the approximate posterior, or encoder, "
+        "q(z given x). The prior p(z) = N(0, I) has no parameters."
+    )
     return figure
 
 
@@ -193,6 +199,13 @@ def vae_architecture(latent_dim: int = 50, hidden_dim: int = 400, data_dim: int 
         _arrow(ax, start, z)
     _layer_notes(ax)
     _losses(ax)
+    figure.set_label(
+        f"Network of the VAE, from left to right. Encoder: an image x of {data_dim} pixels, a "
+        f"hidden layer of {hidden_dim} ReLU units, then mu and log sigma squared, {latent_dim} "
+        "each. Noise epsilon from N(0, I) joins them in z = mu + sigma times epsilon. Decoder: a "
+        f"hidden layer of {hidden_dim} ReLU units, then {data_dim} logits. Below the encoder the "
+        "rate R, below the decoder the distortion D; minus ELBO = D + R."
+    )
     return figure
 
 
@@ -252,6 +265,12 @@ def reparameterization() -> Figure:
     _text(ax, (8.75, 1.3), r"$\frac{\partial z}{\partial\sigma} = \varepsilon$", size=22)
     key = "circle: random      box: computed      solid: forward      dashed: gradient"
     _text(ax, (6.5, 0.4), key, size=14, color="#444444")
+    figure.set_label(
+        "Two networks from mu and sigma to z to the loss. On the left z is drawn from "
+        "N(mu, sigma squared), and the gradient that comes back from the loss stops at z. On the "
+        "right z = mu + sigma times epsilon is computed, with epsilon drawn outside from N(0, 1): "
+        "the gradient goes on to mu, where dz/dmu is 1, and to sigma, where dz/dsigma is epsilon."
+    )
     return figure
 
 
@@ -292,6 +311,14 @@ def controller() -> Figure:
     note = r"$\gamma_d$ never exceeds 1, so $\lambda$ is a floor for KL$_d$ and not a set point"
     _text(ax, (5.1, 0.42), note, size=15)
     _text(ax, (11.3, 0.42), r"$\tau$: tolerance,  $r$: rate", size=15, color="#444444")
+    figure.set_label(
+        "A loop. The batch average of the KL of dimension d goes to the controller of that "
+        "dimension. Below (1 - tau) lambda it lowers gamma, times 1 - r, down to a floor; within "
+        "the dead band around lambda gamma rests; above (1 + tau) lambda it raises gamma, times "
+        "1 + r, up to 1. Gamma weighs the KL in the loss D + sum of gamma times KL, whose gradient "
+        "makes the optimizer's step, and the next batch begins the loop again. Gamma never exceeds "
+        "1, so lambda is a floor and not a set point."
+    )
     return figure
 
 
@@ -343,6 +370,12 @@ def elbo_decomposition() -> Figure:
     _text(ax, (10.2, 5.2), r"$\mathrm{ELBO} = -(D + R)$", size=17)
     note = r"A better $q$ closes the gap; a better model moves $\log p(x)$ to the right."
     _text(ax, (5.9, 0.5), note, size=15)
+    figure.set_label(
+        "Two bars of one length on an axis of nats, from the ELBO on the left to zero. The upper "
+        "bar is split at log p(x) into the gap and minus log p(x); the lower one into rate R and "
+        "distortion D. So log p(x) = ELBO + KL from q to the posterior, and ELBO = -(D + R). A "
+        "better q closes the gap; a better model moves log p(x) to the right."
+    )
     return figure
 
 

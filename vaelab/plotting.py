@@ -21,6 +21,8 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
+from .describe import describe_what_is_shown
+
 # Okabe and Ito's colour-blind-safe palette (https://jfly.uni-koeln.de/color/).
 BLUE, ORANGE, GREEN, VERMILLION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 PURPLE, SKY, YELLOW, BLACK = "#CC79A7", "#56B4E9", "#F0E442", "#000000"
@@ -66,7 +68,11 @@ NATS = "nats per image"
 
 
 def use_style() -> None:
-    """Set matplotlib's rcParams for every lesson: fonts from 12, one palette, a light grid."""
+    """Set matplotlib's rcParams for every lesson: fonts from 12, one palette, a light grid.
+
+    In a notebook, every figure that is shown gets a description for readers who cannot see it.
+    """
+    describe_what_is_shown()
     mpl.rcParams.update(
         {
             "figure.figsize": (7.5, 4.2),

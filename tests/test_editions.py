@@ -1,0 +1,161 @@
+"""`make student` and `make slides`, tried on a small made-up lesson and on the lessons."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import nbformat
+import pytest
+from bs4 import BeautifulSoup, Tag
+from nbconvert.preprocessors import ExecutePreprocessor
+
+import editions
+import lessons
+from notebook_tools import LESSONS, code, code_cells, lesson, read, tags, text
+from test_html import CHROMIUM, EQUATION, requests
+
+LONG = "\n".join(f"number_{i} = {i}" for i in range(60))
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A made-up lesson with an exercise, its solution, a prediction and a long cell."""
+    path = tmp_path_factory.mktemp("lessons") / "01_small.ipynb"
+    nb = lesson(
+        text("# A small lesson\n\n[![a badge](https://example.org/a.svg)](https://example.org/a)"),
+        text(f"## First\n\nOne.\n\n{EQUATION}\n\n> **Predict.** Which?"),
+        code("print(6 * 7)", "42\n"),
+        text("Then a long one."),
+        code(LONG),
+        text("### Exercise\n\nWrite `double`. See [lesson 2](02_next.ipynb)."),
+        code("double = None", tags=("exercise",)),
+        code("def double(x):\n    return 2 * x", tags=("solution",)),
+        text("A check:"),
+        code("if double is not None:\n    assert double(2) == 4"),
+    )
+    nbformat.write(nb, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def deck(path: Path) -> Path:
+    """Its slides, with MathJax and a stand-in for reveal.js where it was not fetched."""
+    folder = path.parent / "html" / "slides"
+    folder.mkdir(parents=True)
+    lessons.copy_mathjax(folder.parent)
+    if editions.REVEAL.exists():
+        editions.copy_reveal(folder)
+    return editions.slides(path, folder)
+
+
+# --- without solutions --------------------------------------------------------------------------
+
+
+def test_students_get_no_solution_no_output_and_no_badge(path: Path, tmp_path: Path) -> None:
+    nb = read(editions.student(path, tmp_path))
+    assert [tags(cell) for cell in code_cells(nb)] == [[], [], ["exercise"], []]
+    assert all(cell.outputs == [] and cell.execution_count is None for cell in code_cells(nb))
+    assert "badge" not in nb.cells[0].source
+    assert nb.cells[1].source == read(path).cells[1].source
+
+
+def test_what_students_get_runs(path: Path, tmp_path: Path) -> None:
+    nb = read(editions.student(path, tmp_path))
+    ExecutePreprocessor(timeout=60).preprocess(nb, {"metadata": {"path": str(tmp_path)}})
+    assert code_cells(nb)[0].outputs[0].text == "42\n"
+
+
+@pytest.mark.parametrize("lesson_path", LESSONS, ids=lambda path: path.stem)
+def test_every_lesson_has_an_edition_for_students(lesson_path: Path, tmp_path: Path) -> None:
+    whole, nb = read(lesson_path), read(editions.student(lesson_path, tmp_path))
+    solutions = sum("solution" in tags(cell) for cell in whole.cells)
+    assert len(nb.cells) == len(whole.cells) - solutions
+    assert not any("solution" in tags(cell) or cell.get("outputs") for cell in nb.cells)
+
+
+# --- slides -------------------------------------------------------------------------------------
+
+
+def sections(deck: Path) -> list[list[Tag]]:
+    """The slides of each column."""
+    soup = BeautifulSoup(deck.read_text("utf-8"), "html.parser")
+    columns = soup.select(".slides > section")
+    return [column.find_all("section", recursive=False) for column in columns]
+
+
+def test_slides_begin_at_headings_predictions_and_when_one_is_full(deck: Path) -> None:
+    shown = [[section.get_text(" ", strip=True) for section in column] for column in sections(deck)]
+    assert [len(column) for column in shown] == [1, 5]
+    assert shown[0][0].startswith("A small lesson")
+    first, question, answer, full, exercise = shown[1]
+    assert first.startswith("First") and "Predict" not in first
+    assert question == "Predict. Which?"
+    assert "42" in answer and "number_59" not in answer
+    assert full.startswith("Then a long one.") and "number_59" in full
+    assert exercise.startswith("Exercise") and "return 2 * x" not in exercise
+
+
+def test_slides_ask_the_network_for_nothing(deck: Path) -> None:
+    html = deck.read_text("utf-8")
+    assert requests(html) == []
+    assert 'href="02_next.html"' in html
+
+
+@pytest.mark.parametrize("lesson_path", LESSONS, ids=lambda path: path.stem)
+def test_slides_lose_no_cell_of_a_lesson(lesson_path: Path) -> None:
+    nb = read(lesson_path)
+    parts = editions.cut(read(lesson_path)).cells
+    joined = "".join("".join(part.source.split()) for part in parts)
+    assert joined == "".join("".join(cell.source.split()) for cell in nb.cells)
+    kinds = [part.metadata.slideshow.slide_type for part in parts]
+    assert kinds[0] == "slide" and len(kinds) < 5 * sum(kind != "-" for kind in kinds)
+
+
+def shown_offline(deck: Path) -> dict[str, object]:
+    """What a browser without a network makes of the slides, seen from slide to slide."""
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        arguments = ["--no-sandbox", "--disable-gpu", "--no-first-run"]
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        size = {"width": 1280, "height": 720}
+        tab = browser.new_context(offline=True, viewport=size).new_page()
+        tab.goto(deck.as_uri())
+        tab.wait_for_function("window.MathJax && MathJax.isReady && Reveal.isReady()")
+        found = tab.evaluate(
+            """async () => { const slides = [];
+            for (const slide of Reveal.getSlides()) {
+              const place = Reveal.getIndices(slide);
+              Reveal.slide(place.h, place.v);
+              await new Promise(done => MathJax.Hub.Queue(done));
+              slides.push([slide.scrollHeight, slide.clientHeight,
+                           getComputedStyle(slide).overflowY,
+                           slide.scrollWidth - slide.clientWidth]);
+            }
+            return {slides, equation: document.querySelector(".MathJax_Display").innerText}; }"""
+        )
+        browser.close()
+    return found
+
+
+@pytest.mark.skipif(not editions.REVEAL.exists(), reason="no reveal.js yet: make slides fetches it")
+@pytest.mark.skipif(CHROMIUM is None and "CI" not in os.environ, reason="no Chromium on PATH")
+def test_a_browser_without_a_network_reaches_all_of_every_slide(deck: Path) -> None:
+    with ThreadPoolExecutor(1) as pool:  # the browser tests keep an event loop in this thread
+        found = pool.submit(shown_offline, deck).result()
+    assert "ELBO" in found["equation"] and "$" not in found["equation"]
+    assert len(found["slides"]) == 6
+    tall = [slide for slide in found["slides"] if slide[0] > slide[1]]
+    assert len(tall) == 1  # the long cell
+    assert all(overflow == "auto" and wide <= 0 for _, _, overflow, wide in found["slides"])
+
+
+def test_the_student_edition_and_the_slides_are_linked(path: Path, deck: Path) -> None:
+    folder = deck.parent.parent
+    editions.student(path, folder / "student")
+    shutil.copy(deck, folder / "01_small.html")
+    html = lessons.index([folder / "01_small.html"], folder).read_text("utf-8")
+    assert 'href="slides/01_small.html"' in html and 'href="student/01_small.ipynb"' in html
+    assert requests(html) == []
