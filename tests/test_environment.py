@@ -30,6 +30,7 @@ COMES_WITH = {  # imports that another requirement brings along, for certain
     "IPython": "ipywidgets",
     "PIL": "matplotlib",
     "bs4": "nbconvert",
+    "nbclient": "nbconvert",
     "nbformat": "nbconvert",
     "packaging": "pytest",
 }

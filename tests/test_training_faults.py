@@ -163,7 +163,7 @@ OUTSIDE = {
 
 
 def test_a_stop_at_any_line_keeps_a_whole_history_and_a_model_of_numbers(few):
-    options = FIT | {"steps": 3, "evaluations": 3}
+    options = FIT | {"steps": 2, "evaluations": 2}
     with stop_at_line(10**9) as all_lines:
         fit(small(), few, **options)
     assert {line.split(":")[0] for line in all_lines} >= {"train_step", "record", "evaluate"}
