@@ -5,10 +5,16 @@ from __future__ import annotations
 import gzip
 import hashlib
 import http.server
+import multiprocessing
+import os
+import shutil
 import socket
 import struct
+import subprocess
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -278,6 +284,186 @@ def test_a_tilde_means_the_home_folder(made_up, dead_mirror, monkeypatch, tmp_pa
     made_up.rename(tmp_path / "home" / "digits")
     monkeypatch.setenv("VAELAB_DATA", "~/digits")
     assert_made_up(load_mnist("full", root="~/digits" if how == "argument" else None))
+
+
+# --- what goes wrong on the way -----------------------------------------------------------------
+
+
+def valid_or_none(root: Path) -> bool:
+    """Whether the set is there; whatever happened, it is all there or none of it is."""
+    raw = root / "MNIST" / "raw"
+    there = [(raw / name).exists() for name in RESOURCES]
+    assert all(there) or not any(there), dict(zip(RESOURCES, there))
+    assert not list(root.glob("download-*"))  # nothing half-finished lies around
+    if all(there):
+        assert_made_up(load_mnist("full", root=root))
+    return all(there)
+
+
+ANSWERS = {
+    "a page of a proxy": "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n<html>Log in</html>",
+    "forbidden": "HTTP/1.1 403 Forbidden\r\n\r\n",
+    "gone": "HTTP/1.1 404 Not Found\r\n\r\n",
+    "a redirection in a circle": "HTTP/1.1 302 Found\r\nLocation: /\r\n\r\n",
+    "no HTTP": "220 smtp.example.org ready\r\n",
+    "nothing, and the line is cut": "",
+    "a torn chunk": "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffff\r\nabc",
+    "less than promised": "HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\nabc",
+}
+
+
+@pytest.fixture
+def answering(monkeypatch) -> Iterator[Callable[[str, bool], None]]:
+    """Makes torchvision ask a server on this machine that says the same to everybody."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        held: list[socket.socket] = []
+
+        def start(answer: str, hold: bool = False) -> None:
+            def serve() -> None:
+                while True:
+                    try:
+                        line, _ = server.accept()
+                        line.recv(65536)
+                        line.sendall(answer.encode())
+                    except OSError:
+                        return
+                    held.append(line) if hold else line.close()
+
+            threading.Thread(target=serve, daemon=True).start()
+            monkeypatch.setattr(MNIST, "mirrors", [f"http://127.0.0.1:{server.getsockname()[1]}/"])
+
+        yield start
+    for line in held:
+        line.close()
+
+
+@pytest.mark.parametrize("kind", ANSWERS)
+def test_another_answer_than_the_file_leaves_nothing(answering, tmp_path, kind):
+    answering(ANSWERS[kind], False)
+    with pytest.raises(
+        RuntimeError, match=r"(?s)could not be downloaded .*login.*load_mnist\('5k'\)"
+    ):
+        load_mnist("full", root=tmp_path / "new")
+    assert not valid_or_none(tmp_path / "new")
+
+
+@pytest.mark.parametrize("said", ["", "HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\nabc"])
+def test_a_server_that_falls_silent_is_left_after_the_time_out(
+    answering, monkeypatch, tmp_path, said
+):
+    monkeypatch.setattr(data_module, "DOWNLOAD_TIMEOUT", 0.3)
+    answering(said, True)
+    begin = time.monotonic()
+    with pytest.raises(RuntimeError, match="timed out"):
+        load_mnist("full", root=tmp_path / "new")
+    assert time.monotonic() - begin < 20
+    assert not valid_or_none(tmp_path / "new")
+
+
+def test_the_time_out_is_half_a_minute():
+    assert data_module.DOWNLOAD_TIMEOUT == 30
+
+
+@pytest.mark.parametrize("which", range(len(RESOURCES)))
+@pytest.mark.parametrize("fault", ["cut", "changed", "missing"])
+def test_a_bad_file_among_good_ones_leaves_nothing(mirror, tmp_path, which, fault):
+    file = mirror / f"{RESOURCES[which]}.gz"
+    good = file.read_bytes()
+    if fault == "missing":
+        file.unlink()
+    else:
+        file.write_bytes(good[:-9] if fault == "cut" else good[:-1] + bytes([good[-1] ^ 1]))
+    with pytest.raises(RuntimeError, match="could not be downloaded"):
+        load_mnist("full", root=tmp_path / "new")
+    assert not valid_or_none(tmp_path / "new")
+    file.write_bytes(good)
+    assert_made_up(load_mnist("full", root=tmp_path / "new"))  # the next try is not in its own way
+
+
+def test_packed_files_from_a_stick_need_no_network(mirror, tmp_path, dead_mirror):
+    raw = tmp_path / "stick" / "MNIST" / "raw"
+    shutil.copytree(mirror, raw)
+    assert_made_up(load_mnist("full", root=tmp_path / "stick"))
+
+
+def test_a_full_disk_leaves_nothing(mirror, tmpfs, monkeypatch):
+    filler = tmpfs / "filler"
+    filler.write_bytes(b"x" * (1024 * 1024 - 3 * 4096))
+    with pytest.raises(RuntimeError, match=r"(?s)No space left on device.*room for 70 MB"):
+        load_mnist("full", root=tmpfs / "new")
+    assert not valid_or_none(tmpfs / "new")
+    filler.unlink()
+    assert_made_up(load_mnist("full", root=tmpfs / "new"))
+
+
+def remount(folder: Path, how: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,{how}", str(folder)], check=True)
+
+
+def test_a_read_only_folder_without_the_set(mirror, tmpfs):
+    remount(tmpfs, "ro")
+    with pytest.raises(RuntimeError, match=r"(?s)Read-only file system.*leave to write"):
+        load_mnist("full", root=tmpfs / "new")
+    assert list(tmpfs.iterdir()) == []
+
+
+def test_a_read_only_folder_with_the_set_is_enough(made_up, tmpfs, dead_mirror):
+    shutil.copytree(made_up, tmpfs, dirs_exist_ok=True)
+    remount(tmpfs, "ro")
+    assert_made_up(load_mnist("full", root=tmpfs))
+
+
+def test_a_folder_that_is_a_file(mirror, tmp_path):
+    (tmp_path / "new").write_text("not a folder")
+    with pytest.raises(RuntimeError, match="could not be downloaded"):
+        load_mnist("full", root=tmp_path / "new")
+
+
+def test_many_at_once_all_get_the_set(mirror, tmp_path):
+    """Threads of one process take the same steps as processes, in more orders."""
+    with ThreadPoolExecutor(6) as pool:
+        sets = list(pool.map(lambda _: load_mnist("full", root=tmp_path / "new"), range(12)))
+    for got in sets:
+        assert_made_up(got)
+    assert valid_or_none(tmp_path / "new")
+
+
+def count(root: Path) -> int:
+    return len(load_mnist("full", root=root).train)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="only a forked process is sent to this mirror")
+def test_two_processes_at_once(mirror, tmp_path):
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        counts = pool.map_async(count, 4 * [tmp_path / "new"], chunksize=1).get(timeout=120)
+    assert counts == [7, 7, 7, 7]
+    assert valid_or_none(tmp_path / "new")
+
+
+@pytest.mark.parametrize("at", range(len(RESOURCES)))
+def test_a_stop_while_the_files_are_moved(mirror, tmp_path, monkeypatch, at):
+    calls, replace = [], os.replace
+
+    def stopped(source: Path, target: Path) -> None:
+        calls.append(target)
+        if len(calls) == at + 1:
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        load_mnist("full", root=tmp_path / "new")
+    assert_made_up(
+        load_mnist("full", root=tmp_path / "new")
+    )  # what is there is whole, the rest comes
+
+
+def test_a_pickle_in_place_of_the_bundled_file_is_not_run(monkeypatch, tmp_path):
+    bad = tmp_path / "digits.npz"
+    np.savez(bad, images=np.array([print], dtype=object), labels=np.zeros(1))
+    monkeypatch.setattr(data_module, "BUNDLED", bad)
+    with pytest.raises(ValueError, match="allow_pickle=False"):
+        load_mnist("5k")
 
 
 # --- binarize -----------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ COMES_WITH = {  # imports that another requirement brings along, for certain
     "PIL": "matplotlib",
     "bs4": "nbconvert",
     "jinja2": "nbconvert",
+    "nbclient": "nbconvert",
     "nbformat": "nbconvert",
     "packaging": "pytest",
 }

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import re
 import statistics
+import symtable
 from collections.abc import Callable, Iterator
 from itertools import groupby
 from pathlib import Path
@@ -27,6 +28,7 @@ from notebook_tools import (
     lesson,
     lines,
     markdown_cells,
+    number,
     output_texts,
     parse,
     read,
@@ -187,6 +189,111 @@ def pictures_are_drawn(nb: NotebookNode) -> Iterator[str]:
                 yield f"{''.join(link)!r} does not resolve on Colab: draw it into a cell's output"
 
 
+# Cells that are run twice, or out of order, must give the same again. A cell therefore takes a name
+# from another cell only if it means one thing in the whole lesson; it trains only a model that it
+# made; and what it draws at random follows a seed that it sets.
+
+
+def stored(node: ast.AST) -> set[str]:
+    """The names that a statement binds in the notebook; a new import binds the same thing."""
+    if isinstance(node, (*FUNCTION, ast.ClassDef)):
+        return {node.name}
+    inner = (ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+    if isinstance(node, inner):
+        return set()
+    own = {node.id} if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) else set()
+    return own.union(*(stored(child) for child in ast.iter_child_nodes(node)))
+
+
+def read_by(node: ast.AST) -> set[str]:
+    """The names of the notebook that a statement reads, also inside the functions it defines."""
+    names, tables = set(), [symtable.symtable(ast.unparse(node), "cell", "exec")]
+    while tables:
+        table = tables.pop()
+        tables += table.get_children()
+        top = table.get_type() == "module"
+        names |= {
+            s.get_name()
+            for s in table.get_symbols()
+            if s.is_referenced() and (top or s.is_global())
+        }
+    return names | (stored(node.target) if isinstance(node, ast.AugAssign) else set())
+
+
+def taken(body: list[ast.stmt], bound: set[str]) -> Iterator[set[str]]:
+    """What statements read that was not bound before; `bound` grows with what they bind."""
+    for node in body:
+        if isinstance(node, (ast.For, ast.With, ast.If, ast.While)):
+            heads = [node.iter] if isinstance(node, ast.For) else [getattr(node, "test", None)]
+            heads += [item.context_expr for item in getattr(node, "items", [])]
+            targets = [getattr(node, "target", None)]
+            targets += [item.optional_vars for item in getattr(node, "items", [])]
+            yield from (read_by(ast.Expr(head)) - bound for head in heads if head)
+            bound |= set().union(*(stored(target) for target in targets if target))
+            yield from taken(node.body + getattr(node, "orelse", []), bound)
+        else:
+            yield read_by(node) - bound
+            bound |= stored(node)
+
+
+def names_of_one_meaning(nb: NotebookNode) -> Iterator[str]:
+    cells = [cell for cell in code_cells(nb) if "exercise" not in tags(cell)]
+    binds = [set().union(*(stored(node) for node in parse(cell).body)) for cell in cells]
+    for i, cell in enumerate(cells):
+        body = parse(cell).body
+        functions = set().union(*(stored(n) for n in body if isinstance(n, FUNCTION)))
+        reads = set().union(*taken(body, set(functions)))
+        for name in sorted(reads & set().union(*binds[:i])):
+            later = [k for k in range(i, len(cells)) if name in binds[k]]
+            if later:
+                other = f"cell {later[0] + 1}, {first_line(cells[later[0]])!r}"
+                yield f"cell {i + 1}, {first_line(cell)!r}, reads {name!r}, bound again by {other}"
+
+
+def first_line(cell: NotebookNode) -> str:
+    return cell.source.splitlines()[0]
+
+
+def calls_outside_functions(nodes: list[ast.stmt]) -> Iterator[ast.Call]:
+    """The calls that a cell makes itself."""
+    for node in nodes:
+        if not isinstance(node, (*FUNCTION, ast.ClassDef, ast.Lambda)):
+            yield from [node] if isinstance(node, ast.Call) else []
+            yield from calls_outside_functions(list(ast.iter_child_nodes(node)))
+
+
+def called(call: ast.Call) -> str:
+    """The last part of what is called: randn for torch.randn(3)."""
+    return getattr(call.func, "attr", getattr(call.func, "id", ""))
+
+
+def trained_where_it_is_made(nb: NotebookNode) -> Iterator[str]:
+    for cell in code_cells(nb):
+        body = parse(cell).body
+        own = set().union(*(stored(node) for node in body))
+        for call in calls_outside_functions(body):
+            if called(call) == "fit" and call.args:
+                root = next(n.id for n in ast.walk(call.args[0]) if isinstance(n, ast.Name))
+                if root not in own:
+                    yield f"cell {first_line(cell)!r} trains {root!r}, which another cell made"
+
+
+DRAWING = {"rand", "randn", "randint", "randperm", "rand_like", "randn_like", "bernoulli", "sample"}
+DRAWING |= {"rsample", "multinomial", "normal", "binarize", "reparameterize", "VAE", "RowGRUVAE"}
+
+
+def seeded_where_it_draws(nb: NotebookNode) -> Iterator[str]:
+    for cell in code_cells(nb):
+        calls = list(calls_outside_functions(parse(cell).body))
+        given = {id(c) for c in calls for k in c.keywords if k.arg == "generator"}
+        given |= {id(c) for c in calls if called(c) == "binarize" and len(c.args) == 2}
+        draws = [called(c) for c in calls if called(c) in DRAWING and id(c) not in given]
+        if draws and not any(
+            called(c) == "manual_seed" and "torch" in ast.unparse(c) for c in calls
+        ):
+            yield f"cell {first_line(cell)!r} calls {draws[0]} without a seed of its own"
+
+
 RULES: list[Rule] = [
     executed_in_order,
     no_errors,
@@ -201,7 +308,19 @@ RULES: list[Rule] = [
     prose_around_code,
     ignored_output_is_asserted,
     pictures_are_drawn,
+    names_of_one_meaning,
+    trained_where_it_is_made,
+    seeded_where_it_draws,
 ]
+AT_ODDS = {  # rules that a lesson does not keep yet
+    (1, names_of_one_meaning),
+    (2, names_of_one_meaning),
+    (3, names_of_one_meaning),
+    (1, trained_where_it_is_made),
+    (2, trained_where_it_is_made),
+    (1, seeded_where_it_draws),
+    (2, seeded_where_it_draws),
+}
 
 
 # --- the lessons --------------------------------------------------------------------------------
@@ -210,7 +329,11 @@ RULES: list[Rule] = [
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 @pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
 def test_lesson_keeps_the_rule(path: Path, rule: Rule) -> None:
-    assert list(rule(read(path))) == []
+    problems = list(rule(read(path)))
+    if (number(path), rule) in AT_ODDS:
+        assert problems, "take it out of AT_ODDS"
+        pytest.xfail(f"{len(problems)} to repair")
+    assert problems == []
 
 
 def test_the_lessons_are_all_there() -> None:
@@ -257,6 +380,15 @@ GOOD = lesson(
     text("Train, then look."),
     code("%time result = 2\nprint(result)", "took 3 s", tags=("nbval-ignore-output",)),
     code("def twice(x):\n    return 2 * x\nassert twice(1) == 2"),
+    text("A name may be used again by cells that bind it before they read it."),
+    code(
+        "for x in range(3):\n    print(x)\ny = [x for x in 'ab']\n"
+        "torch.manual_seed(0)\nm = VAE()\nfit(m)"
+    ),
+    code(
+        "with f() as x:\n    print(x, result)\nx = 3; x += 1\n"
+        "torch.rand(3, generator=g); binarize(x, g)"
+    ),
     text("It fits."),
 )
 
@@ -291,6 +423,22 @@ PLANTED: list[tuple[Rule, NotebookNode]] = [
     (ignored_output_is_asserted, lesson(code("f()", tags=("nbval-ignore-output",)), code("1"))),
     (pictures_are_drawn, lesson(text("![a model](figures/model.png)"))),
     (pictures_are_drawn, lesson(text('<img width="3" src="../figures/model.png">'))),
+    (names_of_one_meaning, lesson(code("x = 1"), code("print(x)"), code("x = 2"))),
+    (names_of_one_meaning, lesson(code("x = 1"), code("x = x + 1"))),
+    (names_of_one_meaning, lesson(code("x = 1"), code("x += 1"))),
+    (names_of_one_meaning, lesson(code("x = 1"), code("def f():\n    return x"), code("x = 2"))),
+    (
+        names_of_one_meaning,
+        lesson(code("x = 1"), code("y = [x for _ in y_s]"), code("for x in z: 1")),
+    ),
+    (trained_where_it_is_made, lesson(code("vae = VAE()"), code("fit(vae, digits)"))),
+    (
+        trained_where_it_is_made,
+        lesson(code("m = {}"), code("for k in 'ab':\n    fit(m[k], digits)")),
+    ),
+    (seeded_where_it_draws, lesson(code("torch.manual_seed(0)"), code("z = torch.randn(3)"))),
+    (seeded_where_it_draws, lesson(code("model = VAE()"))),
+    (seeded_where_it_draws, lesson(code("random.manual_seed(0)\nbinarize(x)"))),
 ]
 
 

@@ -163,7 +163,7 @@ OUTSIDE = {
 
 
 def test_a_stop_at_any_line_keeps_a_whole_history_and_a_model_of_numbers(few):
-    options = FIT | {"steps": 3, "evaluations": 3}
+    options = FIT | {"steps": 2, "evaluations": 2}
     with stop_at_line(10**9) as all_lines:
         fit(small(), few, **options)
     assert {line.split(":")[0] for line in all_lines} >= {"train_step", "record", "evaluate"}
@@ -196,14 +196,13 @@ folder, slow = Path(sys.argv[1]), len(sys.argv) > 2
 runs = [results.Run("5k", "grey", "mlp", "vanilla", seed) for seed in range(3)]
 results.RESULTS = folder / "results.json"
 results.grid = lambda data: runs
-carry_out = results.carry_out
 
-def counted(run, steps=None):
+def counted(run):
     with (folder / "carried_out").open("a") as log:
         log.write(f"{run.seed}\\n")
     if slow and run.seed == 1:
         time.sleep(600)  # killed here, in the middle of the second run
-    return carry_out(run, steps=10)
+    return {**run._asdict(), "per_image": [0.0, run.seed]}
 
 results.carry_out = counted
 if __name__ == "__main__":
@@ -244,8 +243,7 @@ def test_a_killed_grid_goes_on_where_it_was(tmp_path):
     assert first.read_bytes() == before
     finished = json.loads((tmp_path / "results.json").read_text())["runs"]
     assert [run["seed"] for run in finished.values()] == [0, 1, 2]
-    alone = results.carry_out(results.Run("5k", "grey", "mlp", "vanilla", 1), steps=10)
-    assert finished["5k/grey/mlp/vanilla/1"]["neg_elbo"] == alone["neg_elbo"]
+    assert [run["score"] for run in finished.values()] == [0, -0.5, -1]
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])

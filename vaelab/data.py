@@ -13,10 +13,13 @@ was trained on the full set.
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.client import HTTPException
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import numpy as np
@@ -26,6 +29,10 @@ from torch import Tensor
 BUNDLED = Path(__file__).with_name("mnist5k.npz")
 BUNDLED_TRAIN = 4000
 DOWNLOAD_TIMEOUT = 30.0  # seconds without an answer
+INSTEAD = (
+    "set VAELAB_DATA to a folder that has it in torchvision's layout "
+    "(MNIST/raw/train-images-idx3-ubyte ...), or use the bundled digits: load_mnist('5k')"
+)
 
 
 class Digits(NamedTuple):
@@ -170,18 +177,44 @@ def _load_bundled() -> Digits:
 def _load_full(root: Path) -> Digits:
     from torchvision.datasets import MNIST  # slow to import, and only needed here
 
+    raw = root / "MNIST" / "raw"
+    if not all((raw / Path(name).stem).is_file() for name, _ in MNIST.resources):
+        _download(root, raw)
     try:
-        with _network_timeout(DOWNLOAD_TIMEOUT):
-            parts = [MNIST(root, train=train, download=True) for train in (True, False)]
+        parts = [MNIST(root, train=train) for train in (True, False)]
     except (OSError, RuntimeError, ValueError, AssertionError) as error:
         raise RuntimeError(
-            f"the full MNIST is not in {root}, or damaged there, and could not be downloaded "
-            f"({error}). Delete {root / 'MNIST'} and connect to the network once, or set "
-            "VAELAB_DATA to a folder that has it in torchvision's layout "
-            "(MNIST/raw/train-images-idx3-ubyte ...), or use the bundled digits: load_mnist('5k')"
+            f"the MNIST in {raw} is damaged ({error}). Delete {root / 'MNIST'} and call again to "
+            f"download it anew, or {INSTEAD}"
         ) from error
     images = [part.data.reshape(-1, 784).float() / 255 for part in parts]  # (60000|10000, 784)
     return Digits(images[0], parts[0].targets, images[1], parts[1].targets, "MNIST, full")
+
+
+def _download(root: Path, raw: Path) -> None:
+    """Download beside the final place and move what is whole: a stop leaves all of it or nothing.
+
+    Two processes that download at once replace each other's files by equal ones.
+    """
+    from torchvision.datasets import MNIST
+
+    try:
+        raw.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=root, prefix="download-") as scratch:
+            inside = Path(scratch, "MNIST", "raw")
+            inside.mkdir(parents=True)
+            for packed in raw.glob("*.gz"):  # brought along on a stick
+                shutil.copy(packed, inside)
+            with _network_timeout(DOWNLOAD_TIMEOUT):
+                MNIST(scratch, download=True)  # compares checksums, unpacks and reads the files
+            for file in (inside / Path(name).stem for name, _ in MNIST.resources):
+                os.replace(file, raw / file.name)
+    except (OSError, HTTPException, RuntimeError, ValueError, AssertionError) as error:
+        raise RuntimeError(
+            f"the full MNIST is not in {root} and could not be downloaded ({error}). Connect to "
+            "the network once (if it wants a login, open a browser first: what came may have been "
+            f"the login page), see that there is room for 70 MB and leave to write, or {INSTEAD}"
+        ) from error
 
 
 def _cache_folder() -> Path:

@@ -1,0 +1,48 @@
+"""Nothing here reaches for the network by itself: neither an import nor what the lessons call."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROGRAM = """
+import socket, sys
+
+def refuse(*_, **__):
+    raise AssertionError("the network was asked for")
+
+socket.socket.connect = socket.socket.connect_ex = socket.socket.sendto = refuse
+socket.getaddrinfo = socket.create_connection = refuse
+"""
+USE = """
+import torch, vaelab, vaelab.plotting, vaelab.diagrams, vaelab.lesson, vaelab.results
+import vaelab.widgets, vaelab.figures, vaelab.kernelfree, vaelab.preview
+digits = vaelab.load_mnist()
+model = vaelab.VAE(latent_dim=2, hidden_dim=4)
+vaelab.fit(model, digits, steps=2, evaluations=1, progress=False)
+print(vaelab.lesson.versions())
+vaelab.results.load_results()
+vaelab.widgets.LatentExplorer(model, digits).snapshot()
+vaelab.save("model.pt", model)
+vaelab.load("model.pt")
+print("done")
+"""
+
+
+def run_without_network(program: str, folder: Path) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-c", PROGRAM + program]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+
+
+def test_the_package_works_without_a_network(tmp_path):
+    run = run_without_network(USE, tmp_path)
+    assert run.returncode == 0 and run.stdout.endswith("done\n"), run.stderr
+
+
+@pytest.mark.parametrize("ask", ["http://127.0.0.1:9/", "http://example.org/"])
+def test_a_planted_request_is_found(tmp_path, ask):
+    run = run_without_network(f"import urllib.request; urllib.request.urlopen({ask!r})", tmp_path)
+    assert "the network was asked for" in run.stderr
