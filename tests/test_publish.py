@@ -18,7 +18,7 @@ ADDRESS = re.compile(
     r"(?:https://github\.com|https://colab\.research\.google\.com/github|https://mybinder\.org/v2/gh)"
     r"/([\w.-]+/[\w.-]+?)(?=[/\"'\\)\s]|\.git|$)"
 )
-BADGE = re.compile(r"colab\.research\.google\.com|mybinder\.org|badge")
+BADGE = re.compile(r"colab\.research\.google\.com|mybinder\.org")
 
 
 @pytest.fixture
