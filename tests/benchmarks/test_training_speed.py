@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from inspect import signature
 from statistics import median
 
 import torch
@@ -86,14 +87,15 @@ class Pictures(Dataset):
     """Bytes that become an image and then a tensor, one by one, as torchvision's MNIST does."""
 
     def __init__(self, images: Tensor, labels: Tensor) -> None:
-        self.bytes = (images * 255).byte().view(-1, 28, 28).numpy()
+        self.data = (images * 255).byte().view(-1, 28, 28)
         self.labels, self.transform = labels, ToTensor()
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, i: int) -> tuple[Tensor, int]:
-        return self.transform(Image.fromarray(self.bytes[i])), int(self.labels[i])
+        image = Image.fromarray(self.data[i].numpy())
+        return self.transform(image), int(self.labels[i])
 
 
 def epoch_of_the_original(model: VAE, loader: DataLoader) -> None:
@@ -163,7 +165,7 @@ def test_evaluation_against_its_matrix_products(benchmark, row, many, threads):
 
 def test_the_bound_against_its_matrix_products(benchmark, row, many, threads):
     model, images = VAE(), many.test
-    rows = iw_log_likelihood.__kwdefaults__["rows"]
+    rows = signature(iw_log_likelihood).parameters["rows"].default
     value = ratio(
         benchmark,
         lambda: iw_log_likelihood(model, images, SAMPLES),
