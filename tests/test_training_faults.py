@@ -194,19 +194,18 @@ from vaelab import results
 
 folder, slow = Path(sys.argv[1]), len(sys.argv) > 2
 runs = [results.Run("5k", "grey", "mlp", "vanilla", seed) for seed in range(3)]
-results.RESULTS = folder / "results.json"
-results.grid = lambda data: runs
 
-def counted(run):
+def counted(run, steps):  # travels to the workers by value
     with (folder / "carried_out").open("a") as log:
         log.write(f"{run.seed}\\n")
     if slow and run.seed == 1:
-        time.sleep(600)  # killed here, in the middle of the second run
+        time.sleep(600)  # killed here, in the middle of this run
     return {**run._asdict(), "per_image": [0.0, run.seed]}
 
-results.carry_out = counted
-if __name__ == "__main__":
-    results.main(["--jobs", "1", "--folder", str(folder / "runs")])
+results.RESULTS = folder / "results.json"
+results.grid = lambda data: runs
+results.carry_out_alone = counted
+results.main(["--jobs", "2", "--folder", str(folder / "runs")])
 """
 
 
@@ -224,25 +223,23 @@ def start(script: Path, folder: Path, *more: str) -> subprocess.Popen:
 
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="no process groups on this system")
 def test_a_killed_grid_goes_on_where_it_was(tmp_path):
-    script, log = tmp_path / "grid.py", tmp_path / "carried_out"
+    script, log, runs = tmp_path / "grid.py", tmp_path / "carried_out", tmp_path / "runs"
     script.write_text(GRID)
     grid = start(script, tmp_path, "slow")
     deadline = time.monotonic() + 240
-    while not (log.exists() and "1" in log.read_text().split()):
+    while len(list(runs.glob("*.json"))) < 2 or "1" not in log.read_text().split():
         assert grid.poll() is None, grid.communicate()[1].decode()
         assert time.monotonic() < deadline
         time.sleep(0.05)
     os.killpg(grid.pid, signal.SIGKILL)
     grid.communicate()
-    (first,) = (tmp_path / "runs").glob("*.json")
-    before = first.read_bytes()
+    before = {path.name: path.read_bytes() for path in runs.glob("*.json")}
     assert not (tmp_path / "results.json").exists()
 
     assert start(script, tmp_path).wait(timeout=240) == 0
     assert sorted(log.read_text().split()) == ["0", "1", "1", "2"]  # only what was missing
-    assert first.read_bytes() == before
+    assert {name: (runs / name).read_bytes() for name in before} == before
     finished = json.loads((tmp_path / "results.json").read_text())["runs"]
-    assert [run["seed"] for run in finished.values()] == [0, 1, 2]
     assert [run["score"] for run in finished.values()] == [0, -0.5, -1]
 
 
@@ -251,11 +248,11 @@ def test_a_stop_while_a_result_is_written_leaves_no_half_of_it(tmp_path, monkeyp
     def torn(*_: object) -> None:
         raise stop
 
-    monkeypatch.setattr(results, "carry_out", lambda run: {"seed": run.seed})
+    monkeypatch.setattr(results, "carry_out", lambda run, steps: run._asdict())
     monkeypatch.setattr(os, "replace", torn)
     run = results.Run("5k", "grey", "mlp", "vanilla", 0)
     with pytest.raises(stop):
-        results.keep(run, tmp_path)
+        results.carry_out_all([run], tmp_path, jobs=1)
     assert not results.file_of(run, tmp_path).exists()
     assert results.missing_of("5k", tmp_path) == results.grid("5k")
 
@@ -266,5 +263,6 @@ def test_a_diverged_run_is_no_result(monkeypatch, tmp_path):
 
     monkeypatch.setattr(results, "fit", diverged)
     with pytest.raises(Diverged):
-        results.keep(results.Run("5k", "grey", "mlp", "vanilla", 0), tmp_path)
+        run = results.Run("5k", "grey", "mlp", "vanilla", 0)
+        results.carry_out_all([run], tmp_path, jobs=1)
     assert list(tmp_path.iterdir()) == []
