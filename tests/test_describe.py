@@ -68,7 +68,9 @@ def test_many_lines_without_a_name_are_told_together() -> None:
 def test_images_are_told_by_their_rows_and_columns() -> None:
     rows = {"input": torch.zeros(2, 784), "decoded": torch.zeros(2, 784)}
     told = describe(plotting.image_rows(rows, ["mu", "sliders"], title="One digit").figure)
-    assert told == "One digit. Images in rows: input, decoded. Columns: mu, sliders."
+    assert told == "One digit. 2 rows of 2 images. Rows: input; decoded. Columns: mu; sliders."
+    grid = plotting.image_grid(torch.zeros(6, 784), columns=3).figure
+    assert describe(grid) == "6 images, 3 in a row."
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,10 @@ def _pictures(ax: Any) -> Iterator[str]:
     if ax.get_xlabel() or ax.get_ylabel():
         yield f"An image. Across: {_axis(ax.xaxis)}. Up: {_axis(ax.yaxis)}."
     else:
-        yield f"Images in rows: {_list(rows)}." if rows else "Images in a grid."
+        told = ax.images[0].get_label()
+        yield "An image." if told.startswith("_") else f"{told}."
+        if rows:
+            yield f"Rows: {_list(rows)}."
         if columns:
             yield f"Columns: {_list(columns)}."
 
@@ -106,6 +109,7 @@ def _unnamed(lines: list[Any]) -> Iterator[str]:
 def _course(line: Any) -> str:
     """Where a line begins and ends, and where it is lowest and highest in between."""
     x, y = (np.asarray(part, dtype=float) for part in line.get_data())
+    x = x.round(6)  # a grid through zero may miss it by a rounding error
     if len(x) == 1:
         return f"a point at {_number(x[0])}, {_number(y[0])}"
     if len(x) == 2 and (y[0] == y[1] or x[0] == x[1]):  # axhline and axvline among them
@@ -164,7 +168,7 @@ def _ticks(axis: Any) -> list[str]:
 
 def _list(texts: list[str]) -> str:
     more = [f"{len(texts) - MOST} more"] if len(texts) > MOST else []
-    return ", ".join(texts[:MOST] + more)
+    return "; ".join(texts[:MOST] + more)  # a label may hold a comma
 
 
 def _sentence(text: str) -> str:

@@ -277,7 +277,8 @@ def image_grid(
     picture = mosaic(images, columns)
     height, width = picture.shape
     ax = _axes(ax, (0.024 * width + 0.2, 0.024 * height + (0.6 if title else 0.2)))
-    return _show(ax, picture, title)
+    _show(ax, picture, title).images[-1].set_label(f"{count} images, {columns} in a row")
+    return ax
 
 
 def image_rows(
@@ -309,6 +310,7 @@ def image_rows(
     height, width = picture.shape
     margin = 0.4 + 0.105 * max(len(str(label)) for label in rows)
     ax = _show(_axes(ax, (0.024 * width + margin, 0.024 * height + 0.7)), picture, title)
+    ax.images[-1].set_label(f"{len(rows)} {'row' if len(rows) == 1 else 'rows'} of {n} images")
     side = math.isqrt(pixels)
     pitch = side + 2  # the default gap of mosaic
     ax.set_yticks([i * pitch + (side - 1) / 2 for i in range(len(rows))], list(rows))
