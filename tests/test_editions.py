@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -74,6 +76,14 @@ def test_every_lesson_has_an_edition_for_students(lesson_path: Path, tmp_path: P
     solutions = sum("solution" in tags(cell) for cell in whole.cells)
     assert len(nb.cells) == len(whole.cells) - solutions
     assert not any("solution" in tags(cell) or cell.get("outputs") for cell in nb.cells)
+    undefined = [
+        "check",
+        "--isolated",
+        "--select",
+        "F821",
+        str(tmp_path),
+    ]  # made by a solution only
+    assert subprocess.run([sys.executable, "-m", "ruff", *undefined]).returncode == 0
 
 
 # --- slides -------------------------------------------------------------------------------------
