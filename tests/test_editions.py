@@ -34,6 +34,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
         code(LONG),
         text("### Exercise\n\nWrite `double`. See [lesson 2](02_next.ipynb)."),
         code("double = None", tags=("exercise",)),
+        text("<details><summary>Hint</summary>\n\nTwo of them.\n\n</details>\n\nSolution: add."),
         code("def double(x):\n    return 2 * x", tags=("solution",)),
         text("A check:"),
         code("if double is not None:\n    assert double(2) == 4"),
@@ -61,6 +62,7 @@ def test_students_get_no_solution_no_output_and_no_badge(path: Path, tmp_path: P
     assert [tags(cell) for cell in code_cells(nb)] == [[], [], ["exercise"], []]
     assert all(cell.outputs == [] and cell.execution_count is None for cell in code_cells(nb))
     assert "badge" not in nb.cells[0].source
+    assert nb.cells[7].source.endswith("Two of them.\n\n</details>")
     assert nb.cells[1].source == read(path).cells[1].source
 
 
@@ -106,6 +108,8 @@ def test_slides_begin_at_headings_predictions_and_when_one_is_full(deck: Path) -
     assert "42" in answer and "number_59" not in answer
     assert full.startswith("Then a long one.") and "number_59" in full
     assert exercise.startswith("Exercise") and "return 2 * x" not in exercise
+    assert "Solution" not in exercise
+    assert sections(deck)[1][-1].select_one("details p").get_text() == "Two of them."
 
 
 def test_slides_ask_the_network_for_nothing(deck: Path) -> None:

@@ -12,6 +12,7 @@ import re
 import shutil
 import struct
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import nbformat
@@ -28,7 +29,21 @@ REVEAL = ROOT / "build" / "reveal" / "sphinx_revealjs" / "_static" / "revealjs"
 # A slide is 1280 x 720 and holds 19 lines of prose of 100 letters; what is longer can be scrolled.
 LINES, LETTERS, PIXELS = 19, 100, 34
 CODE, FORMULA = 0.8, 1.6  # height of a line of code, and of a row of a displayed equation
-WITHOUT_SOLUTIONS = TagRemovePreprocessor(remove_cell_tags={"solution"})
+
+
+def without_solutions(path: Path) -> NotebookNode:
+    """Read a lesson without its solutions, the words that introduce them, and the badge.
+
+    A badge opens the lesson with its solutions.
+    """
+    nb = nbformat.read(path, as_version=4)
+    for text, solution in pairwise(nb.cells):
+        if "solution" in solution.metadata.get("tags", []) and "</details>" in text.source:
+            hint, fold, _ = text.source.rpartition("</details>")
+            text.source = hint + fold
+    nb, _ = TagRemovePreprocessor(remove_cell_tags={"solution"}).preprocess(nb, {})
+    nb.cells[0].source = with_badges(nb.cells[0].source, "")
+    return nb
 
 
 def student(path: Path, folder: Path = STUDENT) -> Path:
@@ -39,12 +54,9 @@ def student(path: Path, folder: Path = STUDENT) -> Path:
         folder: where the edition goes.
 
     Returns:
-        The edition. It has no badge, because a badge opens the lesson with its solutions.
+        The edition.
     """
-    nb = nbformat.read(path, as_version=4)
-    for step in (WITHOUT_SOLUTIONS, ClearOutputPreprocessor()):
-        nb, _ = step.preprocess(nb, {})
-    nb.cells[0].source = with_badges(nb.cells[0].source, "")
+    nb, _ = ClearOutputPreprocessor().preprocess(without_solutions(path), {})
     folder.mkdir(parents=True, exist_ok=True)
     nbformat.write(nb, folder / path.name)
     return folder / path.name
@@ -61,9 +73,7 @@ def slides(path: Path, folder: Path = SLIDES) -> Path:
     Returns:
         The slides. They ask the network for nothing.
     """
-    nb = nbformat.read(path, as_version=4)
-    nb, _ = WITHOUT_SOLUTIONS.preprocess(nb, {})
-    nb.cells[0].source = with_badges(nb.cells[0].source, "")
+    nb = without_solutions(path)
     for cell in nb.cells:
         if cell.cell_type == "markdown":
             cell.source = local_links(cell.source)
@@ -99,8 +109,8 @@ def cut(nb: NotebookNode) -> NotebookNode:
 
 
 def paragraphs(cell: NotebookNode) -> Iterator[NotebookNode]:
-    """The paragraphs of a text as cells; other cells as they are."""
-    if cell.cell_type != "markdown":
+    """The paragraphs of a text as cells; other cells, and what is folded, as they are."""
+    if cell.cell_type != "markdown" or "<details" in cell.source:
         yield cell
         return
     for i, source in enumerate(re.split(r"\n\s*\n", cell.source.strip())):
