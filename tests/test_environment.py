@@ -193,3 +193,19 @@ def test_make_help_lists_every_command(copy: Path) -> None:
     phony = re.findall(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text("utf-8"), re.M)[0].split()
     listed = re.findall(r"^  make (\w+) +\S", make(copy).stdout, re.M)
     assert sorted(listed) == sorted(phony)
+
+
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_workflows_pin_their_actions_and_ask_for_little(path: Path) -> None:
+    text = path.read_text("utf-8")
+    uses = re.findall(r"uses: (.+)", text)
+    assert uses
+    for action in uses:  # a tag can be moved to other code; a commit cannot
+        assert re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action), action
+    permissions = re.findall(r"^permissions:\n((?:  .+\n)+)", text, re.M)
+    assert permissions == ["  contents: read\n"]
+    writes = set(re.findall(r"([\w-]+): write", text))
+    assert writes <= ({"pages", "id-token"} if path.name == "pages.yml" else set())
