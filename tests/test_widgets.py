@@ -593,7 +593,7 @@ def test_beta_explorer_refuses_what_it_cannot_show(models, digits):
         BetaExplorer({-1.0: models[1.0]}, digits)
     with pytest.raises(TypeError, match=r"models_by_beta\[2\] must have encode"):
         BetaExplorer({2.0: RowGRUVAE(latent_dim=2, hidden_dim=4)}, digits)
-    with pytest.raises(ValueError, match="digits.test must hold at least 8, got 3"):
+    with pytest.raises(ValueError, match=r"digits\.test must hold at least 8, got 3"):
         few = digits._replace(test=digits.test[:3], test_labels=digits.test_labels[:3])
         BetaExplorer(models, few)
     with pytest.raises(ValueError, match="beta must be one of"):
