@@ -28,7 +28,6 @@ from notebook_tools import (
     lesson,
     lines,
     markdown_cells,
-    number,
     output_texts,
     parse,
     read,
@@ -312,15 +311,6 @@ RULES: list[Rule] = [
     trained_where_it_is_made,
     seeded_where_it_draws,
 ]
-AT_ODDS = {  # rules that a lesson does not keep yet
-    (1, names_of_one_meaning),
-    (2, names_of_one_meaning),
-    (3, names_of_one_meaning),
-    (1, trained_where_it_is_made),
-    (2, trained_where_it_is_made),
-    (1, seeded_where_it_draws),
-    (2, seeded_where_it_draws),
-}
 
 
 # --- the lessons --------------------------------------------------------------------------------
@@ -329,11 +319,7 @@ AT_ODDS = {  # rules that a lesson does not keep yet
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 @pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
 def test_lesson_keeps_the_rule(path: Path, rule: Rule) -> None:
-    problems = list(rule(read(path)))
-    if (number(path), rule) in AT_ODDS:
-        assert problems, "take it out of AT_ODDS"
-        pytest.xfail(f"{len(problems)} to repair")
-    assert problems == []
+    assert list(rule(read(path))) == []
 
 
 def test_the_lessons_are_all_there() -> None:
