@@ -471,6 +471,22 @@ def test_the_probe_is_the_penalised_regression_of_a_textbook(given):
     assert linear_probe(TenPixels(), digits, **given) == pytest.approx(expected, abs=0.003)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_the_probe_fits_until_it_sees_what_is_small_beside_what_all_dimensions_share(seed):
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(10, (1600,), generator=generator)
+    signal = ten_pixels(labels) * torch.rand(1600, 10, generator=generator)
+    shared = torch.rand(1600, 1, generator=generator)
+    alone, buried = (
+        linear_probe(
+            TenPixels(), Digits(x[:600], labels[:600], x[600:], labels[600:], "x"), penalty=0
+        )
+        for x in (signal, (shared + 0.03 * signal) / 1.03)
+    )
+    assert alone > 0.97
+    assert buried == pytest.approx(alone, abs=0.03)
+
+
 def test_the_probe_works_without_a_penalty_and_with_two_test_images():
     digits = labelled(torch.arange(200) % 10, torch.tensor([3, 8]), noise=0.5)
     assert linear_probe(TenPixels(), digits, penalty=0) == 1.0

@@ -297,8 +297,8 @@ def test_half_a_nat_is_free_unless_told_otherwise():
         (lambda: SoftFreeBits(rate=2), "rate must be in (0, 1), got 2"),
         (lambda: SoftFreeBits().update([0.1]), "kl must be a tensor (B, D), got list"),
         (
-            lambda: ELBO()(3.0, None, 0.0),
-            "nll and kl must be tensors, (B,) and (B, D), got float and NoneType",
+            lambda: ELBO()(3.0, [0.1], 0.0),
+            "nll and kl must be tensors, (B,) and (B, D), got float and list",
         ),
     ],
 )
