@@ -26,7 +26,7 @@ from vaelab import (
     mutual_information,
     prune,
 )
-from vaelab.diagnostics import device_of, seeded
+from vaelab.diagnostics import _log_q_table, check_inputs, check_seed, device_of, iw_batch, seeded
 
 
 class Planted(nn.Module):
@@ -105,6 +105,10 @@ def test_active_units_counts_variances_above_the_threshold():
     assert active_units(mu, threshold=0.0) == 4
 
 
+def test_two_images_are_enough_for_a_variance():
+    assert active_units(torch.tensor([[0.0, 1.0], [1.0, 1.0]])) == 1
+
+
 @pytest.mark.parametrize("shape", [(1, 3), (0, 3), (5,), (2, 3, 4)])
 def test_active_units_refuses_too_few_images_and_other_shapes(shape):
     with pytest.raises(ValueError, match="mu must be") as refusal:
@@ -127,6 +131,21 @@ def test_encode_all_is_encode(vae, few, batch_size):
     mu, logvar = encode_all(vae, few.test, batch_size)
     assert not mu.requires_grad
     torch.testing.assert_close((mu, logvar), vae.encode(few.test), check_layout=False)
+
+
+def test_one_image_is_enough(vae, few):
+    whole = vae.encode(few.test)
+    for got, expected in zip(encode_all(vae, few.test[:1]), whole):
+        torch.testing.assert_close(got, expected[:1])
+    check_inputs(vae, few.test[:1])
+
+
+def test_seeds_are_what_a_generator_takes():
+    for seed in (0, 2**63 - 1):
+        check_seed(seed)
+    for seed in (-1, 2**63, 2**64 - 1):
+        with pytest.raises(ValueError, match=f"seed must be .* below .*got {seed}"):
+            check_seed(seed)
 
 
 def test_seeded_draws_are_those_of_the_seed_and_the_state_comes_back():
@@ -247,6 +266,14 @@ def test_impossible_sample_counts_are_refused(vae, few, bad):
         iw_log_likelihood(vae, few.test, **bad)
 
 
+def test_a_batch_is_weighed_where_the_model_is():
+    """The meta device stands for a GPU: it holds shapes only, and refuses tensors of the CPU."""
+    meta = torch.device("meta")
+    bound = iw_batch(VAE(3, 4).to(meta), torch.zeros(5, 784, device=meta), samples=7, rows=10)
+    assert bound.device == meta
+    assert bound.shape == (5,)
+
+
 # --- mutual information -------------------------------------------------------------------------
 
 
@@ -298,6 +325,14 @@ def test_the_estimate_is_a_double_loop_over_images(seed):
         ]
         total += math.log(densities[i]) - math.log(sum(densities) / 23)
     assert got.value == pytest.approx(total / 23, abs=1e-9)
+
+
+def test_the_table_holds_log_densities():
+    model = planted(12, 3)
+    z = torch.randn(4, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    q = Normal(model.mu, (0.5 * model.logvar).exp())
+    expected = q.log_prob(z[:, None]).sum(dim=-1)  # (4, 12)
+    torch.testing.assert_close(_log_q_table(z, model.mu, model.logvar), expected)
 
 
 def test_blocks_do_not_matter():
@@ -402,6 +437,61 @@ def test_the_probe_learns_more_from_a_trained_encoder_than_by_chance(vae, few):
     torch.set_rng_state(before)
 
 
+def logistic_regression(x: Tensor, y: Tensor, penalty: float) -> Tensor:
+    """(D + 1, 10) minimum in float64, by plain descent; the bias is last and goes unpunished."""
+    x = torch.cat([x, torch.ones(len(x), 1)], dim=1).double()  # (N, D + 1)
+    weight = torch.zeros(x.shape[1], 10, dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.SGD([weight], lr=1.0, momentum=0.9)
+    for _ in range(3000):
+        optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(x @ weight, y)
+        (loss + penalty * weight[:-1].square().sum()).backward()
+        optimizer.step()
+    assert weight.grad.abs().max() < 1e-5  # the problem is convex: this is the minimum
+    return weight.detach()
+
+
+def overlapping(n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """(n, 3) grey levels and (n,) labels: ten classes that overlap, the nine 100 times the zero."""
+    centres = torch.randn(10, 3, generator=torch.Generator().manual_seed(1))
+    labels = torch.multinomial(torch.arange(1.0, 11).square(), n, True, generator=generator)
+    x = centres[labels] + 0.7 * torch.randn(n, 3, generator=generator)
+    return (0.5 + x / 20).clamp(0, 1), labels
+
+
+@pytest.mark.parametrize("given", [{}, {"penalty": 0.1}])
+def test_the_probe_is_the_penalised_regression_of_a_textbook(given):
+    generator = torch.Generator().manual_seed(0)
+    (train, train_labels), (test, test_labels) = (overlapping(n, generator) for n in (600, 2000))
+    digits = Digits(train, train_labels, test, test_labels, "overlapping")
+    mean, std = train.mean(dim=0), train.std(dim=0)
+    weight = logistic_regression((train - mean) / std, train_labels, given.get("penalty", 1e-3))
+    logits = ((test - mean) / std).double() @ weight[:-1] + weight[-1]
+    expected = (logits.argmax(dim=1) == test_labels).double().mean().item()
+    assert linear_probe(TenPixels(), digits, **given) == pytest.approx(expected, abs=0.003)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_probe_fits_until_it_sees_what_is_small_beside_what_all_dimensions_share(seed):
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(10, (1600,), generator=generator)
+    signal = ten_pixels(labels) * torch.rand(1600, 10, generator=generator)
+    shared = torch.rand(1600, 1, generator=generator)
+    alone, buried = (
+        linear_probe(
+            TenPixels(), Digits(x[:600], labels[:600], x[600:], labels[600:], "x"), penalty=0
+        )
+        for x in (signal, (shared + 0.03 * signal) / 1.03)
+    )
+    assert alone > 0.97
+    assert buried == pytest.approx(alone, abs=0.03)
+
+
+def test_the_probe_works_without_a_penalty_and_with_two_test_images():
+    digits = labelled(torch.arange(200) % 10, torch.tensor([3, 8]), noise=0.5)
+    assert linear_probe(TenPixels(), digits, penalty=0) == 1.0
+
+
 # --- pruning ------------------------------------------------------------------------------------
 
 
@@ -457,6 +547,14 @@ def test_the_model_that_is_pruned_is_not_changed(make):
 
 
 @both
+def test_a_single_dimension_may_be_kept(make, few):
+    model = make()
+    torch.testing.assert_close(
+        prune(model, [3]).encode(few.test)[0], model.encode(few.test)[0][:, [3]]
+    )
+
+
+@both
 def test_a_mask_means_its_indices(make):
     model, mask = make(), torch.tensor([True, False, False, True, True])
     for keep in (mask, mask.tolist(), torch.tensor([0, 3, 4])):
@@ -492,3 +590,39 @@ def test_fractions_are_no_indices():
 def test_a_mask_of_another_length_is_refused():
     with pytest.raises(ValueError, match=r"a mask must be \(5,\), got \(4,\)"):
         prune(VAE(5, 8), [True, False, True, True])
+
+
+# --- what is refused ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("call", [decoder_weight_norms, lambda model: prune(model, [0])])
+def test_an_encoder_alone_has_no_decoder_to_look_at(call):
+    with pytest.raises(TypeError, match="with from_latent, got Planted"):
+        call(planted(4, 2))
+
+
+@pytest.mark.parametrize(
+    "call, expected",
+    [
+        (
+            lambda: encode_all(VAE, torch.zeros(2, 784)),
+            "model must be a VAE or RowGRUVAE, with encode, got the class VAE: call it",
+        ),
+        (
+            lambda: encode_all(None, torch.zeros(2, 784)),
+            "model must be a VAE or RowGRUVAE, with encode, got NoneType",
+        ),
+        (
+            lambda: encode_all(VAE(2, 4), torch.zeros(2, 783)),
+            "images must be (N, 784) with N >= 1 for this model, got (2, 783)",
+        ),
+        (
+            lambda: active_units(torch.full((2, 3), math.nan)),
+            "mu must be finite, got NaN or infinity: did the training diverge?",
+        ),
+    ],
+)
+def test_a_refusal_says_what_came_and_what_was_expected(call, expected):
+    with pytest.raises((TypeError, ValueError)) as refusal:
+        call()
+    assert str(refusal.value) == expected

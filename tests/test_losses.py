@@ -110,3 +110,20 @@ def test_other_shapes_are_refused_and_named(loss, first, second):
         loss(torch.zeros(first), torch.zeros(second))
     assert str(first) in str(refusal.value)
     assert str(second) in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "loss, expected",
+    [
+        (bernoulli_nll, "logits and x must both be {} (B, P), got {}"),
+        (gaussian_kl, "mu and logvar must both be {} (B, D), got {}"),
+    ],
+)
+def test_a_refusal_says_what_came_and_what_was_expected(loss, expected):
+    with pytest.raises(ValueError) as refusal:
+        loss(torch.zeros(3, 4), torch.zeros(3, 5))
+    assert str(refusal.value) == expected.replace("be {}", "be").format("(3, 4) and (3, 5)")
+    for bad, kind in [(torch.zeros(3, 4).long(), "torch.int64"), ([0.0], "list")]:
+        with pytest.raises(TypeError) as refusal:
+            loss(torch.zeros(3, 4), bad)
+        assert str(refusal.value) == expected.format("float tensors", kind)

@@ -274,3 +274,43 @@ def test_impossible_controllers_are_refused_by_name(arguments, named):
 def test_impossible_free_bits_are_refused(bad):
     with pytest.raises(ValueError, match="lam must be in"):
         FreeBits(bad)
+
+
+def test_the_ends_that_belong_to_a_range_are_taken():
+    """lam = 0: nothing is too low, gamma stays; tolerance = 0: a band without width."""
+    for per_dimension in (True, False):
+        objective = SoftFreeBits(lam=0, per_dimension=per_dimension)
+        assert objective(NLL, KL, 0.0).item() == pytest.approx(ELBO()(NLL, KL, 0.0).item())
+    objective = SoftFreeBits(lam=1.0, tolerance=0, init=0.5)
+    objective.update(fixed(0.999, 1.001))
+    torch.testing.assert_close(objective.gamma, torch.tensor([0.45, 0.55]))
+
+
+def test_half_a_nat_is_free_unless_told_otherwise():
+    assert FreeBits()(NLL, KL, 0.0).item() == pytest.approx(20 + 2.0 + 0.5 + 0.5)
+
+
+@pytest.mark.parametrize(
+    "call, expected",
+    [
+        (lambda: BetaELBO(lambda t: -1.0), "what schedule returns must be in [0, inf), got -1.0"),
+        (lambda: SoftFreeBits(rate=2), "rate must be in (0, 1), got 2"),
+        (lambda: SoftFreeBits().update([0.1]), "kl must be a tensor (B, D), got list"),
+        (
+            lambda: ELBO()(3.0, [0.1], 0.0),
+            "nll and kl must be tensors, (B,) and (B, D), got float and list",
+        ),
+    ],
+)
+def test_a_refusal_says_what_came_and_what_was_expected(call, expected):
+    with pytest.raises((TypeError, ValueError)) as refusal:
+        call()
+    assert str(refusal.value) == expected
+
+
+def test_another_number_of_dimensions_than_at_first_is_refused():
+    objective = SoftFreeBits()
+    objective.update(KL)
+    with pytest.raises(ValueError) as refusal:
+        objective.update(KL[:, :2])
+    assert str(refusal.value) == "kl must have the 3 dimensions of the first call, got 2"

@@ -8,6 +8,7 @@ from fractions import Fraction
 import pytest
 
 from vaelab import constant, cyclical, linear, sigmoid, staircase
+from vaelab.schedules import check_range
 
 LENGTHS = [*range(1, 41), 97, 469, 1000, 4690]  # of runs, in steps
 EVERY = {
@@ -111,8 +112,8 @@ def test_a_very_steep_sigmoid_is_a_switch_and_does_not_overflow():
     assert [schedule(t) for t in (0.0, 0.4, 0.5, 0.6, 1.0)] == [0, 0, 1.5, 3, 3]
 
 
-@pytest.mark.parametrize("steps", [8, 10, 97, 1000, 4690])
-@pytest.mark.parametrize("cycles", [1, 3, 4, 7, 49])
+@pytest.mark.parametrize("steps", [8, 10, 22, 97, 1000, 4690])
+@pytest.mark.parametrize("cycles", [1, 3, 4, 7, 22, 49])  # 15 / 22 * 22 is just below 15
 @pytest.mark.parametrize("ramp", ["0.5", "0.25", "1"])
 def test_cyclical_is_the_formula_of_the_paper(steps, cycles, ramp):
     schedule = cyclical(cycles, float(ramp), 0.8)
@@ -179,3 +180,46 @@ def test_an_impossible_midpoint_is_refused(bad):
 def test_an_impossible_steepness_is_refused(bad):
     with pytest.raises(ValueError, match=f"steepness must be .*got {bad}"):
         sigmoid(steepness=bad)
+
+
+def test_what_is_left_out_is_what_the_papers_use():
+    for short, full in [
+        (constant(), constant(1)),
+        (staircase(), staircase(10)),
+        (sigmoid(), sigmoid(0.25, 20, 1)),
+        (cyclical(), cyclical(4, 0.5, 1)),
+        (linear(), linear(0.5, 0, 1)),
+    ]:
+        assert [short(step / 97) for step in range(98)] == [full(step / 97) for step in range(98)]
+
+
+def test_the_ends_that_belong_to_a_range_are_taken():
+    for schedule in (sigmoid(stop=0), cyclical(stop=0), linear(stop=0), constant(0)):
+        assert [schedule(t) for t in (0.1, 0.6, 1.0)] == [0, 0, 0]
+    assert sigmoid(0.5, 0.01)(1.0) == pytest.approx(1 / (1 + math.exp(-0.005)))  # > 0 will do
+
+
+@pytest.mark.parametrize(
+    "low, high, ends, interval",
+    [
+        (0, 1, "[]", r"[0, 1]"),
+        (0, 1, "(]", r"(0, 1]"),
+        (0, 1, "()", r"(0, 1)"),
+        (0, math.inf, "[)", r"[0, inf)"),
+    ],
+)
+def test_a_refusal_names_the_interval(low, high, ends, interval):
+    with pytest.raises(ValueError) as refusal:
+        check_range("share", -2.5, low, high, ends)
+    assert str(refusal.value) == f"share must be in {interval}, got -2.5"
+
+
+def test_a_refusal_draws_the_ends_of_the_interval_as_they_are():
+    for make, name, interval in [
+        (lambda: sigmoid(steepness=-1), "steepness", "(0, inf)"),
+        (lambda: sigmoid(stop=-1), "stop", "[0, inf)"),
+        (lambda: cyclical(stop=-1), "stop", "[0, inf)"),
+    ]:
+        with pytest.raises(ValueError) as refusal:
+            make()
+        assert str(refusal.value) == f"{name} must be in {interval}, got -1"
