@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import resource
+import re
 import subprocess
 import sys
 import time
@@ -10,6 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from datetime import datetime
 from multiprocessing import get_context
+from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
@@ -144,8 +145,12 @@ GROWTH = {
 
 
 def megabytes() -> float:
-    """The most memory that this process has held so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # kilobytes on Linux
+    """The most memory that this process has held so far; Linux only.
+
+    `ru_maxrss` would not do: a new process takes it over from the one that started it.
+    """
+    status = Path("/proc/self/status").read_text("ascii")
+    return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 1024
 
 
 def time_and_memory(name: str, size: int) -> tuple[float, float]:
