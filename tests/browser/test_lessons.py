@@ -15,7 +15,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from hands import drag, press
-from notebook_tools import LESSONS, code_cells, read
+from notebook_tools import LESSONS, read, tags
 
 IDLE = "Python 3 (ipykernel) | Idle"
 MINUTES = 60_000  # milliseconds
@@ -33,6 +33,14 @@ def explorer_cells(path: Path) -> list[int]:
     ]
 
 
+def last_number(path: Path) -> tuple[int, int]:
+    """The number and the place of the last code cell that shows a number: a folded one does not."""
+    cells = enumerate(read(path).cells)
+    code = [(place, cell) for place, cell in cells if cell.cell_type == "code"]
+    shown = [(n, place) for n, (place, cell) in enumerate(code, 1) if "solution" not in tags(cell)]
+    return shown[-1]
+
+
 def slider(cell: Locator) -> Locator:
     return cell.locator('[role="slider"]:visible').first
 
@@ -47,10 +55,9 @@ def test_lesson_runs_and_its_explorers_move(path: Path, lab: tuple[str, Path], p
     page.get_by_role("menuitem", name="Kernel", exact=True).click()
     page.get_by_role("menuitem", name=re.compile("Restart Kernel and Run All Cells")).click()
     page.get_by_role("button", name="Confirm Kernel Restart").click()
-    last = len(code_cells(read(path)))
-    places = [i for i, cell in enumerate(read(path).cells) if cell.cell_type == "code"]
-    final = page.locator(f'[data-windowed-list-index="{places[-1]}"] .jp-InputPrompt')
-    expect(final).to_have_text(f"[{last}]:", timeout=8 * MINUTES)
+    number, place = last_number(path)
+    final = page.locator(f'[data-windowed-list-index="{place}"] .jp-InputPrompt')
+    expect(final).to_have_text(f"[{number}]:", timeout=8 * MINUTES)
     page.get_by_text(IDLE).wait_for()
     complaints = page.locator('.jp-OutputArea-output[data-mime-type*="err"]')  # errors and stderr
     assert complaints.all_inner_texts() == []
