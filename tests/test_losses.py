@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch.distributions import Bernoulli, Normal, kl_divergence
 
 from vaelab import bernoulli_nll, gaussian_kl
@@ -39,6 +40,25 @@ def test_bernoulli_nll_survives_extreme_logits():
     logits = torch.tensor([[1e4, -1e4], [-1e4, 1e4]])
     x = torch.tensor([[1.0, 0.0], [1.0, 1.0]])
     assert bernoulli_nll(logits, x).tolist() == [0.0, 1e4]
+
+
+def test_bernoulli_nll_is_pytorchs_own_with_its_gradient():
+    torch.manual_seed(0)
+    logits = torch.cat([10 * torch.randn(50, 20), torch.zeros(1, 20)]).requires_grad_()  # and l = 0
+    x = torch.rand(51, 20)
+    ours = bernoulli_nll(logits, x)
+    theirs = F.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(dim=1)
+    torch.testing.assert_close(ours, theirs)
+    gradients = (torch.autograd.grad(loss.sum(), logits)[0] for loss in (ours, theirs))
+    torch.testing.assert_close(*gradients)
+
+
+def test_bernoulli_nll_of_several_predictions_for_each_image():
+    torch.manual_seed(0)
+    logits, x = torch.randn(3, 2, 6, 9), torch.rand(6, 9)
+    alone = [[bernoulli_nll(part, x) for part in parts] for parts in logits]
+    expected = torch.stack([torch.stack(row) for row in alone])  # (3, 2, 6)
+    torch.testing.assert_close(bernoulli_nll(logits, x), expected)
 
 
 def test_losses_keep_images_and_dimensions_apart():

@@ -95,7 +95,7 @@ def encode_all(model: Model, images: Tensor, batch_size: int = 1000) -> tuple[Te
 
 @torch.no_grad()
 def iw_log_likelihood(
-    model: Model, images: Tensor, samples: int = 50, *, seed: int = 0, rows: int = 1000
+    model: Model, images: Tensor, samples: int = 50, *, seed: int = 0, rows: int = 500
 ) -> Tensor:
     """The importance-weighted lower bound on log p(x) of each image.
 

@@ -5,30 +5,36 @@ Both keep the batch: sum over pixels or report each latent dimension, and averag
 
 from __future__ import annotations
 
-import torch.nn.functional as F
+import torch
 from torch import Tensor
 
 
 def bernoulli_nll(logits: Tensor, x: Tensor) -> Tensor:
     """Distortion: -log p(x|z) of a Bernoulli for every pixel, summed over the pixels.
 
+    That is log(1 + e^l) - x l for each pixel. The first term, the softplus, is computed as
+    (l + |l|) / 2 - log sigmoid(|l|): such a sigmoid is at least 1/2, so nothing overflows.
+
     Args:
-        logits: (B, P) log-odds of each pixel being 1, before the sigmoid.
+        logits: (B, P) log-odds of each pixel being 1, before the sigmoid; or (..., B, P), several
+            predictions for each image.
         x: (B, P) pixels in [0, 1]. With grey levels the result is a cross-entropy, a score and
             not the log-probability of an outcome.
 
     Returns:
-        (B,) nats per image.
+        (B,) or (..., B) nats per image.
 
     Raises:
         TypeError: if they are not floating-point tensors.
-        ValueError: if the shapes differ or are not (B, P).
+        ValueError: if ``x`` is not (B, P) or ``logits`` do not end in that shape.
 
     Source:
         Kingma and Welling (2014), Appendix C.1.
     """
-    _check_pair("logits and x", "(B, P)", logits, x)
-    return F.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(dim=-1)  # (B,)
+    _check_pair("logits and x", "(B, P)", logits, x, stacked=True)
+    size = logits.abs()  # (..., B, P)
+    softplus = 0.5 * (logits + size).sum(dim=-1) - size.sigmoid().log().sum(dim=-1)  # (..., B)
+    return softplus - torch.linalg.vecdot(x, logits)
 
 
 def gaussian_kl(mu: Tensor, logvar: Tensor) -> Tensor:
@@ -52,12 +58,13 @@ def gaussian_kl(mu: Tensor, logvar: Tensor) -> Tensor:
     return 0.5 * (mu.square() + logvar.exp() - 1 - logvar)  # (B, D)
 
 
-def _check_pair(names: str, shape: str, *pair: Tensor) -> None:
+def _check_pair(names: str, shape: str, *pair: Tensor, stacked: bool = False) -> None:
     """Shapes and types only: to look at the values would stop a GPU at every step."""
     for part in pair:
         if not (isinstance(part, Tensor) and part.is_floating_point()):
             kind = part.dtype if isinstance(part, Tensor) else type(part).__name__
             raise TypeError(f"{names} must both be float tensors {shape}, got {kind}")
-    if pair[0].shape != pair[1].shape or pair[0].ndim != 2:
+    last = pair[0].shape[-2:] if stacked else pair[0].shape
+    if last != pair[1].shape or pair[1].ndim != 2:
         shapes = " and ".join(str(tuple(part.shape)) for part in pair)
         raise ValueError(f"{names} must both be {shape}, got {shapes}")

@@ -154,9 +154,10 @@ def test_training_against_the_loop_of_the_original(benchmark, row, many):
 
 def test_evaluation_against_its_matrix_products(benchmark, row, many, threads):
     model, images = VAE(), many.train[:10_000]
+    size = signature(evaluate).parameters["batch_size"].default
 
     def products() -> None:
-        for x in images.split(1000):
+        for x in images.split(size):
             forward_products(model, x)
 
     value = ratio(benchmark, lambda: evaluate(model, images), products, rounds=15)
