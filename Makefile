@@ -1,6 +1,6 @@
 # The commands of this collection. `make` lists them.
 #
-#   PYTHON=python3.12   the Python that makes the environment (3.10 or newer), if `python3` is too old
+#   PYTHON=python3.12   the Python that makes the environment (3.11 or newer), if `python3` is too old
 #   CONSTRAINTS=        install the newest releases instead of the tested ones in constraints.txt
 #   ARGS="..."          is handed on to JupyterLab, pytest or vaelab.results
 #   LESSONS="..."       the notebooks that a command works on; default: all
@@ -93,8 +93,8 @@ $(REVEAL):
 
 # A second call installs nothing: this runs only if one of the two files is newer than the stamp.
 $(INSTALLED): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
-	  echo "vaelab needs Python 3.10 or newer, but '$(PYTHON)' is missing or older."; \
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "vaelab needs Python 3.11 or newer, but '$(PYTHON)' is missing or older."; \
 	  echo "Install one, or name it: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
 	@test -x $(RUN) || { echo "==> Making the environment $(VENV)"; $(PYTHON) -m venv $(VENV); } || { \
 	  rm -rf $(VENV); \

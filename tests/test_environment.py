@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from itertools import chain
 from pathlib import Path
 
@@ -18,14 +19,9 @@ from packaging.utils import canonicalize_name
 import vaelab
 from notebook_tools import ROOT
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 CONDA_NAMES = {"pytorch": "torch", "matplotlib-base": "matplotlib"}
-NOT_FROM_CONDA = {"playwright", "tomli"}  # tomli comes with pytest where Python is 3.10
+NOT_FROM_CONDA = {"playwright"}
 COMES_WITH = {  # imports that another requirement brings along, for certain
     "IPython": "ipywidgets",
     "PIL": "matplotlib",
@@ -77,9 +73,8 @@ def test_python_versions_agree() -> None:
 
 def test_every_direct_dependency_is_pinned_within_its_bounds() -> None:
     for name, need in {**RUNTIME, **EXTRAS}.items():
-        if name != "tomli":  # only for Python 3.10, which the pins were not tested with
-            (pin,) = pins()[name].specifier
-            assert pin.operator == "==" and need.specifier.contains(pin.version), name
+        (pin,) = pins()[name].specifier
+        assert pin.operator == "==" and need.specifier.contains(pin.version), name
 
 
 def test_the_pins_name_no_place_on_one_machine() -> None:
@@ -185,7 +180,7 @@ def test_make_says_which_python_it_needs(copy: Path) -> None:
     for python in ("./old-python", "no-such-python"):
         run = make(copy, "lab", f"PYTHON={python}")
         assert run.returncode != 0
-        assert f"Python 3.10 or newer, but '{python}' is missing or older" in run.stdout
+        assert f"Python 3.11 or newer, but '{python}' is missing or older" in run.stdout
 
 
 @needs_make
