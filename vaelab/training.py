@@ -293,17 +293,14 @@ def evaluate(model: Model, images: Tensor, *, seed: int = 0, batch_size: int = 2
     """
     check_inputs(model, images, least=2)
     check_sizes(batch_size=batch_size)
-    device, shape = device_of(model), (len(images), model.latent_dim)
-    nll = torch.empty(len(images), device=device)  # made once: pieces kept between the batches
-    kl, mu = torch.empty(shape, device=device), torch.empty(shape, device=device)  # tear up memory
+    device, parts = device_of(model), []
     with seeded(seed, device):
-        parts = (part.split(batch_size) for part in (images, nll, kl, mu))
-        for batch, nll_of, kl_of, mu_of in zip(*parts):
+        for batch in images.split(batch_size):
             x = batch.to(device)  # (B, 784)
-            mu_x, logvar = model.encode(x)  # (B, D), (B, D)
-            nll_of.copy_(-model.log_likelihood(x, model.reparameterize(mu_x, logvar)))  # (B,)
-            kl_of.copy_(gaussian_kl(mu_x, logvar))  # (B, D)
-            mu_of.copy_(mu_x)
+            mu, logvar = model.encode(x)  # (B, D), (B, D)
+            nll = -model.log_likelihood(x, model.reparameterize(mu, logvar))  # (B,)
+            parts.append((nll, gaussian_kl(mu, logvar), mu))
+    nll, kl, mu = (torch.cat(part) for part in zip(*parts))  # (N,), (N, D), (N, D)
     distortion = float(nll.mean())
     kl_per_dim = kl.mean(dim=0).cpu()  # (D,)
     rate = float(kl_per_dim.sum())
