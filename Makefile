@@ -20,7 +20,7 @@ REVEAL := build/reveal/sphinx_revealjs
 ROOT_FLAG = $(shell [ "$$(id -u)" = 0 ] && echo --allow-root)
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test lint html notebooks figures results bench matrix student slides publish colab clean
+.PHONY: help lab test coverage lint html notebooks figures results bench matrix student slides publish colab clean
 
 help: ## list the commands
 	@echo "usage: make COMMAND"
@@ -33,6 +33,9 @@ lab: $(INSTALLED) ## install what is missing, then open the first lesson in Jupy
 test: $(INSTALLED) ## run every test and every cell of every lesson
 	@echo "==> Running the tests, then every lesson from top to bottom"
 	$(RUN) -m pytest $(ARGS)
+
+coverage: $(INSTALLED) ## name the lines of vaelab that no test runs, lessons and browser aside; at most 5 %
+	$(RUN) -m pytest tests --ignore=tests/browser --cov --cov-report=term-missing --cov-fail-under=95 $(ARGS)
 
 lint: $(INSTALLED) ## check style, formatting and types
 	@echo "==> Checking style, formatting and types"
@@ -83,7 +86,7 @@ colab: $(INSTALLED) ## run the lessons as Colab would: ipywidgets 7.7.1, vaelab 
 
 clean: ## remove the environment, pages and caches; what `make results` trained stays
 	@echo "==> Removing $(VENV), pages and caches"
-	rm -rf $(VENV) build/html build/student build/reveal build/colab build/matrix build/lib build/bdist.* dist vaelab.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf $(VENV) build/html build/student build/reveal build/colab build/matrix build/lib build/bdist.* dist vaelab.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks .coverage*
 	find vaelab tests tools notebooks -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
 
 # reveal.js, which makes slides of pages, comes in a package for Sphinx; only its files are wanted, not Sphinx.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import symtable
+from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
@@ -11,6 +13,7 @@ from nbformat import NotebookNode, v4
 
 ROOT = Path(__file__).resolve().parent.parent
 LESSONS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 # The lessons that must exist, in order: one that is lost or renamed is a red test.
 EXPECTED = [
@@ -64,6 +67,92 @@ def output_texts(cell: NotebookNode) -> list[str]:
         texts += [output.text] if output.output_type == "stream" else []
         texts += [str(data) for kind, data in output.get("data", {}).items() if "text/" in kind]
     return texts
+
+
+def first_line(cell: NotebookNode) -> str:
+    """What a cell is called in a message."""
+    return cell.source.splitlines()[0]
+
+
+# --- what a cell binds, and what it needs from other cells ---------------------------------------
+
+
+def stored(node: ast.AST) -> set[str]:
+    """The names that a statement binds in the notebook; a new import binds the same thing."""
+    if isinstance(node, (*FUNCTION, ast.ClassDef)):
+        return {node.name}
+    inner = (ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+    if isinstance(node, inner):
+        return set()
+    own = {node.id} if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) else set()
+    return own.union(*(stored(child) for child in ast.iter_child_nodes(node)))
+
+
+def read_by(node: ast.AST) -> set[str]:
+    """The names of the notebook that a statement reads, also inside the functions it defines."""
+    names, tables = set(), [symtable.symtable(ast.unparse(node), "cell", "exec")]
+    while tables:
+        table = tables.pop()
+        tables += table.get_children()
+        top = table.get_type() == "module"
+        names |= {
+            s.get_name()
+            for s in table.get_symbols()
+            if s.is_referenced() and (top or s.is_global())
+        }
+    return names | (stored(node.target) if isinstance(node, ast.AugAssign) else set())
+
+
+def taken(body: list[ast.stmt], bound: set[str]) -> Iterator[set[str]]:
+    """What statements read that was not bound before; `bound` grows with what they bind."""
+    for node in body:
+        if isinstance(node, (ast.For, ast.With, ast.If, ast.While)):
+            heads = [node.iter] if isinstance(node, ast.For) else [getattr(node, "test", None)]
+            heads += [item.context_expr for item in getattr(node, "items", [])]
+            targets = [getattr(node, "target", None)]
+            targets += [item.optional_vars for item in getattr(node, "items", [])]
+            yield from (read_by(ast.Expr(head)) - bound for head in heads if head)
+            bound |= set().union(*(stored(target) for target in targets if target))
+            yield from taken(node.body + getattr(node, "orelse", []), bound)
+        else:
+            yield read_by(node) - bound
+            bound |= stored(node)
+
+
+def bound_by(cell: NotebookNode) -> set[str]:
+    """The names that a cell binds in the notebook, imports aside."""
+    return set().union(*(stored(node) for node in parse(cell).body))
+
+
+def needed_by(cell: NotebookNode) -> set[str]:
+    """The names that a cell takes from other cells, imports and Python's own included."""
+    body = parse(cell).body
+    functions = set().union(*(stored(node) for node in body if isinstance(node, FUNCTION)))
+    return set().union(*taken(body, functions))
+
+
+def imported_by(cell: NotebookNode) -> set[str]:
+    """The names that a cell imports."""
+    nodes = [node for node in parse(cell).body if isinstance(node, (ast.Import, ast.ImportFrom))]
+    names = [alias.asname or alias.name for node in nodes for alias in node.names]
+    return {name.split(".")[0] for name in names}
+
+
+def before(cells: list[NotebookNode]) -> list[set[int]]:
+    """The earlier cells that each cell must come after; any order that keeps to it should do.
+
+    A cell comes after what it needs and after whoever needs what it binds anew. Names that no cell
+    needs from another, as of a loop, tie nothing together; nor does importing once more.
+    """
+    binds, needs = [bound_by(cell) for cell in cells], [needed_by(cell) for cell in cells]
+    imports = [imported_by(cell) for cell in cells]
+    shared = set().union(*needs)
+
+    def tied(i: int, k: int) -> bool:
+        made = binds[i] | imports[i].difference(*imports[:i])
+        return bool(made & needs[k] or binds[i] & binds[k] & shared or needs[i] & binds[k])
+
+    return [{i for i in range(k) if tied(i, k)} for k in range(len(cells))]
 
 
 def text(source: str) -> NotebookNode:

@@ -435,7 +435,7 @@ def count(root: Path) -> int:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="only a forked process is sent to this mirror")
 def test_two_processes_at_once(mirror, tmp_path):
     with multiprocessing.get_context("fork").Pool(2) as pool:
-        counts = pool.map_async(count, 4 * [tmp_path / "new"], chunksize=1).get(timeout=120)
+        counts = pool.map_async(count, 4 * [tmp_path / "new"], chunksize=1).get(timeout=300)
     assert counts == [7, 7, 7, 7]
     assert valid_or_none(tmp_path / "new")
 

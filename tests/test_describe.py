@@ -116,15 +116,24 @@ def executed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def page(executed: Path) -> Path:
+    """Its page, of the one run that it had."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lessons, "executed", read)
+        return lessons.page(executed, executed.parent)
+
+
 def alternatives(html: str) -> list[str]:
     return [image["alt"] for image in BeautifulSoup(html, "html.parser").find_all("img")]
 
 
-def test_shown_figures_carry_their_words_to_page_and_slides(executed: Path) -> None:
-    page = lessons.page(executed, executed.parent).read_text("utf-8")
-    deck = editions.slides(executed, executed.parent).read_text("utf-8")
-    for html in (page, deck):
-        chart, drawing = alternatives(html)
+def test_shown_figures_carry_their_words_to_page_and_slides(
+    executed: Path, page: Path, tmp_path: Path
+) -> None:
+    deck = editions.slides(executed, tmp_path)
+    for shown in (page, deck):
+        chart, drawing = alternatives(shown.read_text("utf-8"))
         assert "rising: from 0 at 0 to 1 at 1." in chart
         assert "posterior p(z|x): from" in drawing
 
@@ -197,10 +206,9 @@ def test_other_texts_have_no_fault(name: str) -> None:
     assert faults(as_page((ROOT / name).read_text("utf-8"))) == []
 
 
-def test_pages_have_no_fault(executed: Path) -> None:
-    page = lessons.page(executed, executed.parent)
+def test_pages_have_no_fault(page: Path) -> None:
     assert faults(page.read_text("utf-8")) == []
-    assert faults(lessons.index([page], executed.parent).read_text("utf-8")) == []
+    assert faults(lessons.index([page], page.parent).read_text("utf-8")) == []
     for explorer in (ROOT / "vaelab" / "explorer.html", ROOT / "figures" / "explorer.html"):
         assert faults(explorer.read_text("utf-8")) == []
 

@@ -1,7 +1,7 @@
 """The drawn figures say what they should, in letters that can be read, inside the paper."""
 
 import math
-import subprocess
+import runpy
 import sys
 
 import matplotlib.pyplot as plt
@@ -131,8 +131,9 @@ def test_write_all_leaves_png_files_with_a_description_and_no_figure(tmp_path):
     assert plt.get_fignums() == []
 
 
-def test_command_line_writes_into_the_folder_named(tmp_path):
-    command = [sys.executable, "-m", "vaelab.diagrams", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+def test_command_line_writes_into_the_folder_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["diagrams.py", str(tmp_path)])
+    monkeypatch.delitem(sys.modules, "vaelab.diagrams")  # as in a new Python
+    runpy.run_module("vaelab.diagrams", run_name="__main__")
     assert sorted(path.stem for path in tmp_path.glob("*.png")) == sorted(NAMES)
-    assert len(done.stdout.splitlines()) == len(NAMES)
+    assert len(capsys.readouterr().out.splitlines()) == len(NAMES)

@@ -68,7 +68,7 @@ def test_students_get_no_solution_no_output_and_no_badge(path: Path, tmp_path: P
 
 def test_what_students_get_runs(path: Path, tmp_path: Path) -> None:
     nb = read(editions.student(path, tmp_path))
-    ExecutePreprocessor(timeout=60).preprocess(nb, {"metadata": {"path": str(tmp_path)}})
+    ExecutePreprocessor(timeout=300).preprocess(nb, {"metadata": {"path": str(tmp_path)}})
     assert code_cells(nb)[0].outputs[0].text == "42\n"
 
 

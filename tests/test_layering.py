@@ -138,6 +138,5 @@ def loaded_by(statement: str, folder: Path) -> set[str]:
 
 def test_import_vaelab_starts_fast(tmp_path: Path) -> None:
     slow = {"torchvision", "sklearn", "scipy", "ipywidgets", "IPython", "matplotlib"}
-    assert "vaelab" in loaded_by("import vaelab", tmp_path)
-    assert loaded_by("import vaelab", tmp_path) & slow == set()
-    assert loaded_by("import vaelab, ipywidgets", tmp_path) & slow >= {"ipywidgets"}
+    assert loaded_by("import vaelab", tmp_path) & (slow | {"vaelab"}) == {"vaelab"}
+    assert loaded_by("import ipywidgets", tmp_path) & slow >= {"ipywidgets"}  # and is seen if so

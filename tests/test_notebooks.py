@@ -9,7 +9,6 @@ from __future__ import annotations
 import ast
 import re
 import statistics
-import symtable
 from collections.abc import Callable, Iterator
 from itertools import groupby
 from pathlib import Path
@@ -21,22 +20,26 @@ from nbformat import NotebookNode, v4
 from lessons import FOLDED
 from notebook_tools import (
     EXPECTED,
+    FUNCTION,
     LESSONS,
     ROOT,
+    bound_by,
     code,
     code_cells,
+    first_line,
     lesson,
     lines,
     markdown_cells,
+    needed_by,
     output_texts,
     parse,
     read,
+    stored,
     tags,
     text,
 )
 
 Rule = Callable[[NotebookNode], Iterator[str]]
-FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
 MACHINE_PATH = re.compile(
     r"/(?:home|Users|root|work|tmp|opt)/\w|\b[A-Z]:\\\w|site-packages|\.venv\b"
 )
@@ -193,64 +196,15 @@ def pictures_are_drawn(nb: NotebookNode) -> Iterator[str]:
 # made; and what it draws at random follows a seed that it sets.
 
 
-def stored(node: ast.AST) -> set[str]:
-    """The names that a statement binds in the notebook; a new import binds the same thing."""
-    if isinstance(node, (*FUNCTION, ast.ClassDef)):
-        return {node.name}
-    inner = (ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
-    if isinstance(node, inner):
-        return set()
-    own = {node.id} if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) else set()
-    return own.union(*(stored(child) for child in ast.iter_child_nodes(node)))
-
-
-def read_by(node: ast.AST) -> set[str]:
-    """The names of the notebook that a statement reads, also inside the functions it defines."""
-    names, tables = set(), [symtable.symtable(ast.unparse(node), "cell", "exec")]
-    while tables:
-        table = tables.pop()
-        tables += table.get_children()
-        top = table.get_type() == "module"
-        names |= {
-            s.get_name()
-            for s in table.get_symbols()
-            if s.is_referenced() and (top or s.is_global())
-        }
-    return names | (stored(node.target) if isinstance(node, ast.AugAssign) else set())
-
-
-def taken(body: list[ast.stmt], bound: set[str]) -> Iterator[set[str]]:
-    """What statements read that was not bound before; `bound` grows with what they bind."""
-    for node in body:
-        if isinstance(node, (ast.For, ast.With, ast.If, ast.While)):
-            heads = [node.iter] if isinstance(node, ast.For) else [getattr(node, "test", None)]
-            heads += [item.context_expr for item in getattr(node, "items", [])]
-            targets = [getattr(node, "target", None)]
-            targets += [item.optional_vars for item in getattr(node, "items", [])]
-            yield from (read_by(ast.Expr(head)) - bound for head in heads if head)
-            bound |= set().union(*(stored(target) for target in targets if target))
-            yield from taken(node.body + getattr(node, "orelse", []), bound)
-        else:
-            yield read_by(node) - bound
-            bound |= stored(node)
-
-
 def names_of_one_meaning(nb: NotebookNode) -> Iterator[str]:
     cells = [cell for cell in code_cells(nb) if "exercise" not in tags(cell)]
-    binds = [set().union(*(stored(node) for node in parse(cell).body)) for cell in cells]
+    binds = [bound_by(cell) for cell in cells]
     for i, cell in enumerate(cells):
-        body = parse(cell).body
-        functions = set().union(*(stored(n) for n in body if isinstance(n, FUNCTION)))
-        reads = set().union(*taken(body, set(functions)))
-        for name in sorted(reads & set().union(*binds[:i])):
+        for name in sorted(needed_by(cell) & set().union(*binds[:i])):
             later = [k for k in range(i, len(cells)) if name in binds[k]]
             if later:
                 other = f"cell {later[0] + 1}, {first_line(cells[later[0]])!r}"
                 yield f"cell {i + 1}, {first_line(cell)!r}, reads {name!r}, bound again by {other}"
-
-
-def first_line(cell: NotebookNode) -> str:
-    return cell.source.splitlines()[0]
 
 
 def calls_outside_functions(nodes: list[ast.stmt]) -> Iterator[ast.Call]:

@@ -187,12 +187,13 @@ PER_EVALUATION = ("steps", "elbo", "distortion", "rate", "kl_per_dim", "active_u
 
 # --- a killed `make results` --------------------------------------------------------------------
 
+PATIENCE = 300  # seconds; only so that the test ends, on a busy machine too
 GRID = """
 import sys, time
 from pathlib import Path
 from vaelab import results
 
-folder, slow = Path(sys.argv[1]), len(sys.argv) > 2
+folder, jobs, slow = Path(sys.argv[1]), sys.argv[2], len(sys.argv) > 3
 runs = [results.Run("5k", "grey", "mlp", "vanilla", seed) for seed in range(3)]
 
 def counted(run, steps):  # travels to the workers by value
@@ -205,7 +206,7 @@ def counted(run, steps):  # travels to the workers by value
 results.RESULTS = folder / "results.json"
 results.grid = lambda data: runs
 results.carry_out_alone = counted
-results.main(["--jobs", "2", "--folder", str(folder / "runs")])
+results.main(["--jobs", jobs, "--folder", str(folder / "runs")])
 """
 
 
@@ -225,8 +226,8 @@ def start(script: Path, folder: Path, *more: str) -> subprocess.Popen:
 def test_a_killed_grid_goes_on_where_it_was(tmp_path):
     script, log, runs = tmp_path / "grid.py", tmp_path / "carried_out", tmp_path / "runs"
     script.write_text(GRID)
-    grid = start(script, tmp_path, "slow")
-    deadline = time.monotonic() + 240
+    grid = start(script, tmp_path, "2", "slow")
+    deadline = time.monotonic() + PATIENCE
     while len(list(runs.glob("*.json"))) < 2 or "1" not in log.read_text().split():
         assert grid.poll() is None, grid.communicate()[1].decode()
         assert time.monotonic() < deadline
@@ -236,7 +237,8 @@ def test_a_killed_grid_goes_on_where_it_was(tmp_path):
     before = {path.name: path.read_bytes() for path in runs.glob("*.json")}
     assert not (tmp_path / "results.json").exists()
 
-    assert start(script, tmp_path).wait(timeout=240) == 0
+    again = start(script, tmp_path, "1")
+    assert again.wait(timeout=PATIENCE) == 0, again.communicate()[1].decode()
     assert sorted(log.read_text().split()) == ["0", "1", "1", "2"]  # only what was missing
     assert {name: (runs / name).read_bytes() for name in before} == before
     finished = json.loads((tmp_path / "results.json").read_text())["runs"]

@@ -1,4 +1,4 @@
-"""A lesson run twice in one kernel says the same twice.
+"""A lesson run twice in one kernel says the same twice, and again with its cells in another order.
 
 That takes minutes a lesson: VAELAB_TWICE=1 asks for it, VAELAB_TWICE=01 for the first lesson only.
 """
@@ -6,31 +6,46 @@ That takes minutes a lesson: VAELAB_TWICE=1 asks for it, VAELAB_TWICE=01 for the
 from __future__ import annotations
 
 import os
+import random
 import re
+from functools import cache
 from pathlib import Path
 
-import nbformat
 import pytest
 from nbclient import NotebookClient
-from nbformat import NotebookNode
+from nbformat import NotebookNode, v4
 
-from notebook_tools import LESSONS, code, code_cells, lesson, output_texts, read, text
+from notebook_tools import LESSONS, before, code, code_cells, first_line, output_texts, read
 
 ASKED = os.environ.get("VAELAB_TWICE", "")
 TIMES = re.compile(r"\[\d+:\d+<.*?step[^,\]]*|0x[0-9a-f]+")  # of progress bars; addresses
 
 
-def twice(nb: NotebookNode, folder: Path) -> list[str]:
-    """The cells that say something else when all are run again in the same kernel."""
-    first = code_cells(nb)
-    again = nbformat.from_dict({**nb, "cells": [*nb.cells, *map(nbformat.from_dict, nb.cells)]})
-    NotebookClient(again, timeout=1800, resources={"metadata": {"path": str(folder)}}).execute()
-    cells = code_cells(again)
-    return [
-        one.source.splitlines()[0]
-        for one, other in zip(cells[: len(first)], cells[len(first) :])
-        if said(one) != said(other)
-    ]
+def executed(cells: list[NotebookNode], folder: Path) -> list[NotebookNode]:
+    """Copies of cells, run one after the other in a new kernel."""
+    nb = v4.new_notebook(cells=[v4.new_code_cell(cell.source) for cell in cells])
+    NotebookClient(nb, timeout=1800, resources={"metadata": {"path": str(folder)}}).execute()
+    return nb.cells
+
+
+@cache
+def executed_twice(path: Path) -> list[NotebookNode]:
+    """The cells of a lesson, run in order and then all once more in the same kernel."""
+    return executed(2 * code_cells(read(path)), path.parent)
+
+
+def different(ones: list[NotebookNode], others: list[NotebookNode]) -> list[str]:
+    """The cells that say one thing here and something else there."""
+    return [first_line(one) for one, other in zip(ones, others) if said(one) != said(other)]
+
+
+def another_order(cells: list[NotebookNode], seed: int = 0) -> list[int]:
+    """The places of the cells, shuffled; each stays behind what it needs."""
+    chance, after, order = random.Random(seed), before(cells), []
+    while len(order) < len(cells):
+        ready = [i for i in range(len(cells)) if i not in order and after[i] <= set(order)]
+        order.append(chance.choice(ready))
+    return order
 
 
 def said(cell: NotebookNode) -> list[str]:
@@ -39,13 +54,37 @@ def said(cell: NotebookNode) -> list[str]:
     return [TIMES.sub("", line.split("\r")[-1]) for line in lines]
 
 
-@pytest.mark.skipif(not ASKED, reason="minutes a lesson: VAELAB_TWICE=1 runs it")
-@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
-def test_a_lesson_run_twice_says_the_same(path: Path) -> None:
+@pytest.fixture
+def lesson_asked_for(request: pytest.FixtureRequest) -> Path:
+    path = request.param
+    if not ASKED:
+        pytest.skip("minutes a lesson: VAELAB_TWICE=1 runs it")
     if ASKED != "1" and not path.name.startswith(ASKED):
         pytest.skip(f"VAELAB_TWICE={ASKED}")
-    nb = read(path)
-    assert twice(nb, path.parent) == []
+    return path
+
+
+each_lesson = pytest.mark.parametrize(
+    "lesson_asked_for", LESSONS, ids=lambda path: path.stem, indirect=True
+)
+
+
+@each_lesson
+def test_a_lesson_run_twice_says_the_same(lesson_asked_for: Path) -> None:
+    cells = executed_twice(lesson_asked_for)
+    assert different(cells[: len(cells) // 2], cells[len(cells) // 2 :]) == []
+
+
+@each_lesson
+def test_a_lesson_in_another_order_says_the_same(lesson_asked_for: Path) -> None:
+    cells = code_cells(read(lesson_asked_for))
+    order = another_order(cells)
+    in_order = executed_twice(lesson_asked_for)
+    shuffled = executed([cells[i] for i in order], lesson_asked_for.parent)
+    assert different(shuffled, [in_order[i] for i in order]) == []
+
+
+# --- what these tests rest on --------------------------------------------------------------------
 
 
 def test_a_progress_bar_differs_only_by_its_result():
@@ -60,10 +99,40 @@ def test_a_progress_bar_differs_only_by_its_result():
 
 
 def test_a_cell_that_counts_on_is_found(tmp_path: Path) -> None:
-    nb = lesson(
-        text("# A lesson"),
-        code("n = 'n' in globals() and n + 1"),
-        code("print(n)"),
-        code("print(3)"),
-    )
-    assert twice(nb, tmp_path) == ["print(n)"]
+    cells = [code("n = 'n' in globals() and n + 1"), code("print(n)"), code("print(3)")]
+    ran = executed(2 * cells, tmp_path)
+    assert different(ran[:3], ran[3:]) == ["print(n)"]
+
+
+def test_a_cell_that_changes_what_another_shows_is_found(tmp_path: Path) -> None:
+    cells = [code("seen = []"), code("seen.append(1)"), code("print(seen)"), code("print(3)")]
+    order = [0, 3, 2, 1]
+    assert before(cells) == [set(), {0}, {0}, set()]  # from the source the order is allowed
+    in_order, ran = executed(cells, tmp_path), executed([cells[i] for i in order], tmp_path)
+    assert different(ran, [in_order[i] for i in order]) == ["print(seen)"]
+
+
+def test_a_cell_stays_behind_what_it_needs() -> None:
+    sources = {
+        "import math": set(),
+        "x = 1": set(),
+        "for i in 'ab': print(i)": set(),
+        "y = math.exp(x)": {0, 1},
+        "import math\nfor i in 'cd': math.exp(1)": {0},  # i ties nothing: no cell needs it
+        "def f(): return y": {3},
+        "x = 2": {1, 3},  # binds anew what cells before have needed
+        "print(f(), x)": {1, 5, 6},
+    }
+    assert before([code(source) for source in sources]) == list(sources.values())
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_a_lesson_has_another_order(path: Path) -> None:
+    cells = code_cells(read(path))
+    order, after = another_order(cells), before(cells)
+    assert sorted(order) == list(range(len(cells)))
+    assert all(order.index(i) < order.index(k) for k in range(len(cells)) for i in after[k])
+    overtaken = sum(a > b for n, b in enumerate(order) for a in order[:n])
+    assert (
+        overtaken > 0.2 * len(cells) * (len(cells) - 1) / 2
+    )  # of all pairs; 0.5 would be none kept
