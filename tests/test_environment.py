@@ -21,7 +21,7 @@ from notebook_tools import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 CONDA_NAMES = {"pytorch": "torch", "matplotlib-base": "matplotlib"}
-NOT_FROM_CONDA = {"playwright"}
+NOT_FROM_CONDA = {"notebook", "playwright"}
 COMES_WITH = {  # imports that another requirement brings along, for certain
     "IPython": "ipywidgets",
     "PIL": "matplotlib",

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from IPython.core.interactiveshell import InteractiveShell
+from ipywidgets.embed import dependency_state
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
@@ -200,6 +201,17 @@ def test_snapshot_is_a_figure_of_its_own(make, kind, recwarn):
 def test_every_control_has_a_label_that_fits(make, kind):
     for control in make(kind).controls.values():
         assert 3 < len(control.description) <= 20
+
+
+# Every front end of ipywidgets has these two modules; others it would have to fetch or install.
+@pytest.mark.parametrize("kind", KINDS)
+def test_explorers_consist_of_standard_widgets(make, kind):
+    explorer = make(kind)
+    models = dependency_state([explorer], drop_defaults=False)
+    assert {explorer.model_id, *(c.model_id for c in explorer.controls.values())} <= models.keys()
+    needed = {model["model_module"] for model in models.values()}
+    needed |= {model["state"]["_view_module"] for model in models.values()}
+    assert needed == {"@jupyter-widgets/base", "@jupyter-widgets/controls"}
 
 
 # Everything is made fifty times, figures and observers too. Drawing takes longer than all of that:

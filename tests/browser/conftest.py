@@ -43,11 +43,16 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
+def errors() -> list[str]:
+    """The errors on the page's console; those that are here at the end fail the test."""
+    return []
+
+
+@pytest.fixture
+def page(browser: Browser, errors: list[str]) -> Iterator[Page]:
     """A new page as wide as a projector; an error on its console fails the test."""
     page = browser.new_page(viewport={"width": 1280, "height": 900})
     page.set_default_timeout(SLOW)
-    errors: list[str] = []
 
     def note(message: ConsoleMessage) -> None:
         if message.type == "error":
