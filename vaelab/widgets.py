@@ -172,7 +172,8 @@ class Plot:
         self.canvas.restore_region(self.still)
         for artist in self.moving:
             self.figure.draw_artist(artist)
-        return encode_png(np.asarray(self.canvas.buffer_rgba())[..., :3])
+        picture = Image.fromarray(np.asarray(self.canvas.buffer_rgba()))
+        return encode_png(np.asarray(picture.convert("RGB")))  # sooner than a slice of the array
 
     def finished(self, title: str) -> Figure:
         """The figure as an ordinary one, with a title, which draws all of its artists."""
