@@ -165,11 +165,16 @@ def time_and_memory(name: str, size: int) -> tuple[float, float]:
     return min(seconds), megabytes() - before
 
 
+def alone(name: str, size: int) -> tuple[float, float]:
+    """The same in a process of its own, which no other size has filled."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        return pool.submit(time_and_memory, name, size).result()
+
+
 @pytest.mark.parametrize("name", GROWTH)
 def test_nothing_grows_faster_than_its_work(name, benchmark, row):
     def in_new_processes() -> list[tuple[float, float]]:
-        with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as pool:
-            return [pool.submit(time_and_memory, name, size).result() for size in sizes]
+        return [alone(name, size) for size in sizes]
 
     _, work, sizes = GROWTH[name]
     measured = benchmark.pedantic(in_new_processes, rounds=1)
