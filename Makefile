@@ -1,6 +1,6 @@
 # The commands of this collection. `make` lists them.
 #
-#   PYTHON=python3.12   the Python that makes the environment (3.11 or newer), if `python3` is too old
+#   PYTHON=python3.12   the Python that makes the environment (3.10 or newer), if `python3` is too old
 #   CONSTRAINTS=        install the newest releases instead of the tested ones in constraints.txt
 #   ARGS="..."          is handed on to JupyterLab, pytest or vaelab.results
 #   LESSONS="..."       the notebooks that a command works on; default: all
@@ -14,13 +14,15 @@ ARGS ?=
 VENV := .venv
 FIRST := notebooks/01_elbo_and_vanilla_vae.ipynb
 RUN := $(VENV)/bin/python
+# Lessons and browser are left out, which want the cores for themselves; tests of one file stay together.
+QUICK := tests --ignore=tests/browser -n auto --dist loadfile
 INSTALLED := $(VENV)/.vaelab-installed
 REVEAL := build/reveal/sphinx_revealjs
 # Jupyter wants to be told when it is root that starts it, as in a container.
 ROOT_FLAG = $(shell [ "$$(id -u)" = 0 ] && echo --allow-root)
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test coverage lint html notebooks figures results bench matrix student slides publish colab clean
+.PHONY: help lab test quick coverage lint html notebooks figures results bench matrix student slides publish colab clean
 
 help: ## list the commands
 	@echo "usage: make COMMAND"
@@ -30,12 +32,23 @@ lab: $(INSTALLED) ## install what is missing, then open the first lesson in Jupy
 	@echo "==> Opening the first lesson in JupyterLab; stop it with Ctrl-C"
 	@$(RUN) -m jupyterlab --LabApp.default_url=/lab/tree/$(FIRST) $(ROOT_FLAG) $(ARGS)
 
-test: $(INSTALLED) ## run every test and every cell of every lesson
-	@echo "==> Running the tests, then every lesson from top to bottom"
+test: $(INSTALLED) ## run every test and every cell of every lesson, or what ARGS names
+ifeq ($(strip $(ARGS)),)
+	@echo "==> Running the tests on all cores"
+	$(RUN) -m pytest $(QUICK)
+	@echo "==> Running what moves in a browser, then every lesson from top to bottom"
+	$(RUN) -m pytest tests/browser notebooks
+else
+	@echo "==> Running pytest $(ARGS)"
 	$(RUN) -m pytest $(ARGS)
+endif
+
+quick: $(INSTALLED) ## run the tests without lessons and browser: a minute or two
+	@echo "==> Running the tests on all cores"
+	$(RUN) -m pytest $(QUICK) $(ARGS)
 
 coverage: $(INSTALLED) ## name the lines of vaelab that no test runs, lessons and browser aside; at most 5 %
-	$(RUN) -m pytest tests --ignore=tests/browser --cov --cov-report=term-missing --cov-fail-under=95 $(ARGS)
+	$(RUN) -m pytest $(QUICK) --cov --cov-report=term-missing --cov-fail-under=95 $(ARGS)
 
 lint: $(INSTALLED) ## check style, formatting and types
 	@echo "==> Checking style, formatting and types"
@@ -96,8 +109,8 @@ $(REVEAL):
 
 # A second call installs nothing: this runs only if one of the two files is newer than the stamp.
 $(INSTALLED): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-	  echo "vaelab needs Python 3.11 or newer, but '$(PYTHON)' is missing or older."; \
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+	  echo "vaelab needs Python 3.10 or newer, but '$(PYTHON)' is missing or older."; \
 	  echo "Install one, or name it: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
 	@test -x $(RUN) || { echo "==> Making the environment $(VENV)"; $(PYTHON) -m venv $(VENV); } || { \
 	  rm -rf $(VENV); \

@@ -21,7 +21,7 @@ def install(python: str, end: str, folder: Path) -> Path | None:
     """Make an environment.
 
     Args:
-        python: a version, such as ``"3.11"``.
+        python: a version, such as ``"3.10"``.
         end: ``"oldest"`` or ``"newest"``.
         folder: where it goes.
 
@@ -56,7 +56,7 @@ def versions(interpreter: Path) -> str:
 def main() -> None:
     """Read the command line, try each pair, print what came of it."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("pythons", nargs="*", default=["3.11", "3.13"])
+    parser.add_argument("pythons", nargs="*", default=["3.10", "3.13"])
     parser.add_argument("--ends", nargs="+", choices=ENDS, default=list(ENDS))
     options, pytest_options = parser.parse_known_args()
     report, failed = [], False
