@@ -40,7 +40,7 @@ def test_a_solution_is_folded_until_it_is_asked_for(page: Page, lab: tuple[str, 
     expect(solution.get_by_text("the answer")).not_to_be_visible()
 
     page.get_by_role("menuitem", name="Run", exact=True).click()
-    page.get_by_text("Run All Cells", exact=True).click()
+    page.locator("#jp-mainmenu-run").get_by_text("Run All Cells", exact=True).click()
     expect(solution.get_by_text("Right. Chosen where")).to_be_visible(timeout=60 * SECOND)
     expect(solution.get_by_text("letter = 'c'")).not_to_be_visible()
     solution.locator(".jp-InputPlaceholder").click()
