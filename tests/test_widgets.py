@@ -59,9 +59,14 @@ def models(model) -> dict[float, VAE]:
     return {4.0: small[0], 1.0: model, 0.25: small[1]}
 
 
+@pytest.fixture(scope="module")
+def given(digits, model, models) -> dict[type, tuple]:
+    """What an explorer of a kind is made from."""
+    return {LatentExplorer: (model, digits), BetaExplorer: (models, digits)}
+
+
 @pytest.fixture
-def make(digits, model, models):
-    given = {LatentExplorer: (model, digits), BetaExplorer: (models, digits)}
+def make(given):
     made = []
 
     def create(kind, **options):
@@ -71,6 +76,35 @@ def make(digits, model, models):
     yield create
     for explorer in made:
         explorer.close()
+
+
+@pytest.fixture(scope="module")
+def shared(given):
+    """One explorer of a kind for all tests that only move it: to lay out its figure takes longest.
+
+    It comes as it was made. It counts as that of another cell, so no other explorer closes it.
+    """
+    made = {}
+
+    def get(kind):
+        if kind not in made:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(module, "_cell_and_run", lambda: ("shared", 1))
+                made[kind] = kind(*given.get(kind, ()))
+        explorer = made[kind]
+        if explorer.values != explorer.start or explorer.problem.value:
+            explorer.reset()
+        return explorer
+
+    yield get
+    for explorer in made.values():
+        explorer.close()
+
+
+@pytest.fixture
+def undrawn(monkeypatch) -> None:
+    """Figures are made, but not laid out and drawn, for tests that do not look at them."""
+    monkeypatch.setattr(FigureCanvasAgg, "draw", lambda canvas: None)
 
 
 def pixels(png: bytes) -> np.ndarray:
@@ -97,8 +131,8 @@ def open_widgets() -> int:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_repr_is_fixed_and_is_not_cut(make, kind):
-    explorer = make(kind)
+def test_repr_is_fixed_and_is_not_cut(shared, kind):
+    explorer = shared(kind)
     before = repr(explorer)
     push(explorer, PARTS[kind][0])
     text = "run this cell to move it; the figure below shows the same without a kernel"
@@ -107,22 +141,21 @@ def test_repr_is_fixed_and_is_not_cut(make, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_control_moves_the_picture_at_once(make, kind):
-    explorer = make(kind)
+def test_every_control_moves_the_picture_at_once(shared, kind):
+    explorer = shared(kind)
     start = explorer.picture.value
     for name in PARTS[kind]:
         push(explorer, name)
-        after = explorer.picture.value
+        after, view = explorer.picture.value, explorer.render(**explorer.values)
         assert after != start, name
-        assert after == explorer.render(**explorer.values).png, name  # nothing stale or pending
-        assert explorer.numbers == explorer.render(**explorer.values).numbers, name
+        assert (after, explorer.numbers) == (view.png, view.numbers), name  # nothing stale, pending
         explorer.reset()
         assert explorer.picture.value == start, name
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_render_depends_on_nothing_but_its_arguments(make, kind):
-    explorer = make(kind)
+def test_render_depends_on_nothing_but_its_arguments(shared, kind):
+    explorer = shared(kind)
     start = explorer.values
     first = explorer.render(**start)
     for name in PARTS[kind]:
@@ -131,8 +164,8 @@ def test_render_depends_on_nothing_but_its_arguments(make, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_reset_restores_values_and_picture(make, kind):
-    explorer = make(kind)
+def test_reset_restores_values_and_picture(shared, kind):
+    explorer = shared(kind)
     values, png, text = explorer.values, explorer.picture.value, explorer.readout.value
     for name in PARTS[kind]:
         push(explorer, name)
@@ -143,8 +176,8 @@ def test_reset_restores_values_and_picture(make, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_one_event_draws_once(make, kind, monkeypatch):
-    explorer = make(kind)
+def test_one_event_draws_once(shared, make, kind, undrawn, monkeypatch):
+    explorer = shared(kind)
     make(kind)  # a second one, so that a leaked observer would draw too
     drawn, render = [], type(explorer).render
     monkeypatch.setattr(kind, "render", lambda self, **v: drawn.append(v) or render(self, **v))
@@ -154,8 +187,8 @@ def test_one_event_draws_once(make, kind, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_error_is_raised_and_shown(make, kind, monkeypatch):
-    explorer = make(kind)
+def test_an_error_is_raised_and_shown(shared, kind, monkeypatch):
+    explorer = shared(kind)
     render = kind.render
     monkeypatch.setattr(kind, "render", lambda self, **v: 1 / 0)
     with pytest.raises(ZeroDivisionError):
@@ -168,9 +201,9 @@ def test_an_error_is_raised_and_shown(make, kind, monkeypatch):
     assert explorer.problem.value == ""
 
 
-def test_an_error_behind_a_button_is_shown(make, monkeypatch):
+def test_an_error_behind_a_button_is_shown(shared, monkeypatch):
     # ipywidgets reports what a click raises and goes on, so the page must tell.
-    explorer = make(BoundExplorer)
+    explorer = shared(BoundExplorer)
     monkeypatch.setattr(BoundExplorer, "render", lambda self, **v: 1 / 0)
     buttons = [w for row in explorer.rows for w in row.children if hasattr(w, "click")]
     assert [button.description for button in buttons] == ["Reset", "Random x"]
@@ -181,32 +214,32 @@ def test_an_error_behind_a_button_is_shown(make, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_snapshot_is_a_figure_of_its_own(make, kind, recwarn):
-    explorer = make(kind)
+def test_snapshot_is_a_figure_of_its_own(shared, kind, recwarn, request):
+    explorer = shared(kind)
     recwarn.clear()
     figure = explorer.snapshot()
     assert isinstance(figure, Figure)
     assert plt.get_fignums() == []  # pyplot would show it a second time
-    png = io.BytesIO()
-    figure.savefig(png, format="png")
-    assert (pixels(png.getvalue())[..., :3].min(axis=2) < 250).mean() > 0.02  # not blank
+    png = figure._repr_png_()  # a notebook shows it without pyplot's help
+    assert png.startswith(b"\x89PNG")
+    assert (pixels(png)[..., :3].min(axis=2) < 250).mean() > 0.02  # not blank
     # What matplotlib 3.9 says of a new pyparsing's names is not ours.
     assert [w for w in recwarn if not issubclass(w.category, DeprecationWarning)] == []
-    assert figure._repr_png_().startswith(b"\x89PNG")  # a notebook shows it without pyplot's help
+    request.getfixturevalue("undrawn")  # of the next one only who it is
     push(explorer, PARTS[kind][0])
     assert explorer.snapshot() is not figure
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_control_has_a_label_that_fits(make, kind):
-    for control in make(kind).controls.values():
+def test_every_control_has_a_label_that_fits(shared, kind):
+    for control in shared(kind).controls.values():
         assert 3 < len(control.description) <= 20
 
 
 # Every front end of ipywidgets has these two modules; others it would have to fetch or install.
 @pytest.mark.parametrize("kind", KINDS)
-def test_explorers_consist_of_standard_widgets(make, kind):
-    explorer = make(kind)
+def test_explorers_consist_of_standard_widgets(shared, kind):
+    explorer = shared(kind)
     models = dependency_state([explorer], drop_defaults=False)
     assert {explorer.model_id, *(c.model_id for c in explorer.controls.values())} <= models.keys()
     needed = {model["model_module"] for model in models.values()}
@@ -214,30 +247,35 @@ def test_explorers_consist_of_standard_widgets(make, kind):
     assert needed == {"@jupyter-widgets/base", "@jupyter-widgets/controls"}
 
 
-# Everything is made fifty times, figures and observers too. Drawing takes longer than all of that:
-# only the first figure and the last are drawn, and a picture is made of the last.
-@pytest.mark.parametrize("kind", KINDS)
-def test_fifty_re_creations_leave_one(make, kind, monkeypatch):
-    explorer = make(kind)
-    frame, render, draw = explorer.render(**explorer.values), kind.render, FigureCanvasAgg.draw
-    before, figures, boxes = open_widgets(), [], []
-    monkeypatch.setattr(kind, "render", lambda self, **values: frame)
+# Fifty explorers, ten of each kind, are made in turn as cells make them that run again: with their
+# figures and observers. Drawing takes longer than all of that: only the first figure and the last
+# of a kind are drawn, and a picture is made of the last.
+def test_fifty_re_creations_leave_one_of_each_kind(make, monkeypatch):
+    rounds, draw, render = [], FigureCanvasAgg.draw, {kind: kind.render for kind in KINDS}
     monkeypatch.setattr(
-        FigureCanvasAgg, "draw", lambda canvas: draw(canvas) if len(boxes) in (0, 49) else None
+        FigureCanvasAgg, "draw", lambda canvas: draw(canvas) if len(rounds) in (0, 9) else None
     )
-    for _ in range(50):
-        explorer = make(kind)
-        heavy = explorer.model if kind is LatentExplorer else explorer.plot
-        figures.append(weakref.ref(heavy))
-        boxes.append(explorer)  # as a notebook's Out does
-        del explorer, heavy
+    figures, boxes = {kind: [] for kind in KINDS}, []
+    while len(rounds) < 10:
+        for kind in KINDS:
+            explorer = make(kind)
+            heavy = explorer.model if kind is LatentExplorer else explorer.plot
+            figures[kind].append(weakref.ref(heavy))
+            boxes.append(explorer)  # as a notebook's Out does
+            if not rounds:
+                frame = explorer.render(**explorer.values)
+                monkeypatch.setattr(kind, "render", lambda self, frame=frame, **values: frame)
+            del explorer, heavy
+        rounds.append(open_widgets())
     gc.collect()
-    assert sum(ref() is not None for ref in figures) == 1
-    assert open_widgets() <= before
+    alive = {kind: sum(ref() is not None for ref in refs) for kind, refs in figures.items()}
+    assert alive == dict.fromkeys(KINDS, 1)
+    assert len(boxes) == 50 and rounds[-1] <= rounds[0]
     assert plt.get_fignums() == []
-    monkeypatch.setattr(kind, "render", render)
-    push(boxes[-1], PARTS[kind][0])
-    assert boxes[-1].picture.value == boxes[-1].render(**boxes[-1].values).png
+    for kind, last in zip(KINDS, boxes[-5:]):
+        monkeypatch.setattr(kind, "render", render[kind])
+        push(last, PARTS[kind][0])
+        assert last.picture.value == last.render(**last.values).png
 
 
 @pytest.fixture
@@ -247,7 +285,7 @@ def shell():
     InteractiveShell.clear_instance()
 
 
-def test_a_cell_that_runs_again_closes_only_its_own_explorers(shell):
+def test_a_cell_that_runs_again_closes_only_its_own_explorers(shell, undrawn):
     shell.run_cell("from vaelab.widgets import BoundExplorer", store_history=True)
     shell.run_cell("two = [BoundExplorer() for _ in range(2)]", store_history=True)
     two = shell.user_ns["two"]
@@ -277,8 +315,8 @@ def test_bound_read_outs_agree_with_a_sum_over_z():
     assert numbers["gap"] == pytest.approx(evidence - elbo, abs=1e-5)
 
 
-def test_the_bar_keeps_its_height_while_q_moves():
-    explorer = BoundExplorer()
+def test_the_bar_keeps_its_height_while_q_moves(shared):
+    explorer = shared(BoundExplorer)
     plot, seen = explorer.plot, []
     for mean, std in [(-1.0, 1.0), (0.3, 0.5), (0.51, 0.47)]:
         numbers = explorer.render(x=1.5, mean=mean, std=std).numbers
@@ -289,25 +327,26 @@ def test_the_bar_keeps_its_height_while_q_moves():
     assert seen == pytest.approx([seen[0]] * 3)
 
 
-def test_the_read_out_says_what_the_numbers_say():
-    explorer = BoundExplorer()
+def test_the_read_out_says_what_the_numbers_say(shared):
+    explorer = shared(BoundExplorer)
     explorer.set(x=2.0, mean=0.5, std=0.6)
     for value in explorer.numbers.values():
         assert f"<b>{value:.3f}</b>" in explorer.readout.value
 
 
-def test_a_q_below_the_axis_is_drawn_as_such():
-    explorer = BoundExplorer()
+def test_a_q_below_the_axis_is_drawn_as_such(shared):
+    explorer = shared(BoundExplorer)
     numbers = explorer.render(x=5.0, mean=-3.0, std=0.3).numbers
     assert numbers["elbo"] < explorer.plot.floor
     assert explorer.plot.bound.get_height() == 0
     assert "(below)" in explorer.plot.names[0].get_text()
 
 
-def test_random_buttons_leave_the_global_random_state_alone(make):
+def test_random_buttons_leave_the_global_random_state_alone(shared):
+    explorers = shared(BoundExplorer), shared(LatentExplorer)
     state = torch.random.get_rng_state()
-    make(BoundExplorer).random()
-    make(LatentExplorer).random()
+    for explorer in explorers:
+        explorer.random()
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
@@ -325,8 +364,8 @@ def test_random_buttons_leave_the_global_random_state_alone(make):
         ("cyclical", {"cycles": 4, "ramp": 0.5, "stop": 1.0}, 0.5, 0.75),
     ],
 )
-def test_schedule_read_outs(kind, shape, share, mean):
-    numbers = ScheduleExplorer(steps=4000).render(kind=kind, **shape).numbers
+def test_schedule_read_outs(shared, kind, shape, share, mean):
+    numbers = shared(ScheduleExplorer).render(kind=kind, **shape).numbers
     assert numbers["share_at_full"] == pytest.approx(share, abs=0.006)
     assert numbers["mean_beta"] == pytest.approx(mean, abs=0.002)
 
@@ -339,16 +378,16 @@ def test_schedule_draws_the_schedule_that_trains():
     assert drawn == pytest.approx([schedule(i / 100) for i in range(100)])
 
 
-def test_schedule_shows_the_sliders_of_its_kind_only():
-    explorer = ScheduleExplorer()
+def test_schedule_shows_the_sliders_of_its_kind_only(shared):
+    explorer = shared(ScheduleExplorer)
     explorer.set(kind="cyclical")
     shown = {n for n, c in explorer.controls.items() if c.layout.display != "none"}
     assert shown == {"kind", "cycles", "ramp", "stop"}
 
 
-def test_schedule_refuses_what_it_does_not_know():
+def test_schedule_refuses_what_it_does_not_know(shared):
     with pytest.raises(ValueError, match="kind must be one of"):
-        ScheduleExplorer().render(kind="cosine")
+        shared(ScheduleExplorer).render(kind="cosine")
     with pytest.raises(ValueError, match="at least 10, got 3"):
         ScheduleExplorer(steps=3)
 
@@ -469,6 +508,7 @@ def test_random_digit_shows_a_test_image(make, digits):
 def test_later_training_does_not_reach_an_explorer(make, model):
     explorer = make(LatentExplorer)
     weight = model.to_logits.bias
+    kept = weight.detach().clone()
     before = explorer.render(**explorer.values).png
     with torch.no_grad():
         weight += 5
@@ -476,7 +516,7 @@ def test_later_training_does_not_reach_an_explorer(make, model):
         assert explorer.render(**explorer.values).png == before
     finally:
         with torch.no_grad():
-            weight -= 5
+            weight.copy_(kept)  # to the bit: other tests have the same model
 
 
 def test_a_class_without_test_images_is_not_offered(model, digits):
@@ -514,12 +554,14 @@ def test_resting_kl_minimises_what_it_says(strength, gamma):
     assert module.resting_kl(strength, gamma) == pytest.approx(rate[cost.argmin()], abs=1e-4)
 
 
-def playground(**values) -> dict[str, float]:
-    explorer = SoftFreeBitsPlayground()
-    return explorer.render(**explorer.values | values).numbers
+@pytest.fixture
+def playground(shared):
+    """The read-outs of a run."""
+    explorer = shared(SoftFreeBitsPlayground)
+    return lambda **values: explorer.render(**explorer.values | values).numbers
 
 
-def test_a_weak_dimension_is_lifted_to_the_band_and_a_strong_one_is_left_alone():
+def test_a_weak_dimension_is_lifted_to_the_band_and_a_strong_one_is_left_alone(playground):
     weak = playground(strength=-1.0, starved=0, lam=0.5, tolerance=0.1)
     assert 0.45 <= weak["final_kl"] <= 0.55
     assert weak["final_gamma"] < 0.1
@@ -528,15 +570,10 @@ def test_a_weak_dimension_is_lifted_to_the_band_and_a_strong_one_is_left_alone()
     assert strong["final_gamma"] == 1
 
 
-def test_without_a_floor_gamma_winds_up():
-    explorer = SoftFreeBitsPlayground()
-
-    def recovery(**values: float) -> float:
-        return explorer.render(**explorer.values | values).numbers["recovery"]
-
-    wound = [recovery(floor=0.0, starved=n) for n in (40, 80, 120, 160)]
+def test_without_a_floor_gamma_winds_up(playground):
+    wound = [playground(floor=0.0, starved=n)["recovery"] for n in (40, 80, 120, 160)]
     assert wound[0] < wound[1] < wound[2] < wound[3]
-    held = [recovery(floor=1e-3, starved=n) for n in (120, 160)]
+    held = [playground(floor=1e-3, starved=n)["recovery"] for n in (120, 160)]
     assert abs(held[1] - held[0]) <= 5  # the floor is reached: longer starving changes nothing
     assert held[1] < wound[3]
 
@@ -560,8 +597,8 @@ def test_recovery_counts_from_the_end_of_the_starved_phase():
     assert module.recovery(kl, starved=4, near=0.1) == math.inf
 
 
-def test_a_run_that_does_not_recover_says_so():
-    explorer = SoftFreeBitsPlayground()
+def test_a_run_that_does_not_recover_says_so(shared, undrawn):
+    explorer = shared(SoftFreeBitsPlayground)
     late = {"floor": 0.0, "starved": 300}
     view = explorer.render(**explorer.values | late)
     assert view.numbers["recovery"] == math.inf
@@ -569,17 +606,16 @@ def test_a_run_that_does_not_recover_says_so():
     assert "not within the 400 steps" in explorer.snapshot(**late).get_suptitle()
 
 
-def test_settings_that_the_controller_refuses_are_refused():
-    explorer = SoftFreeBitsPlayground()
+def test_settings_that_the_controller_refuses_are_refused(playground):
     with pytest.raises(ValueError, match="rate must be in"):
-        explorer.render(**explorer.values | {"rate": 1.5})
+        playground(rate=1.5)
 
 
 # --- many betas --------------------------------------------------------------------------------
 
 
-def test_beta_read_outs_are_those_of_evaluate(make, models, digits):
-    explorer = make(BetaExplorer)
+def test_beta_read_outs_are_those_of_evaluate(shared, models, digits):
+    explorer = shared(BetaExplorer)
     assert explorer.values["beta"] == 1.0
     assert [value for _, value in explorer.controls["beta"].options] == [0.25, 1.0, 4.0]
     for beta, model in models.items():
@@ -594,8 +630,8 @@ def test_beta_read_outs_are_those_of_evaluate(make, models, digits):
         assert explorer.plot.point.get_data() == ([score.rate], [score.distortion])
 
 
-def test_beta_shows_inputs_reconstructions_and_samples(make, model, digits):
-    images = make(BetaExplorer).pictures(beta=1.0, first=5, draw=7)
+def test_beta_shows_inputs_reconstructions_and_samples(shared, model, digits):
+    images = shared(BetaExplorer).pictures(beta=1.0, first=5, draw=7)
     z = torch.randn(24, 8, generator=torch.Generator().manual_seed(7))
     with torch.no_grad():
         mu, _ = model.encode(digits.test[5:13])
@@ -604,7 +640,7 @@ def test_beta_shows_inputs_reconstructions_and_samples(make, model, digits):
     assert images[8:] == pytest.approx(expected, abs=1e-5)
 
 
-def test_beta_explorer_trains_nothing(make, models):
+def test_beta_explorer_trains_nothing(make, models, undrawn):
     before = [p.clone() for m in models.values() for p in m.parameters()]
     explorer = make(BetaExplorer)
     for name in PARTS[BetaExplorer]:
@@ -613,7 +649,7 @@ def test_beta_explorer_trains_nothing(make, models):
     assert all(torch.equal(a, b) for a, b in zip(before, after))
 
 
-def test_beta_explorer_refuses_what_it_cannot_show(models, digits):
+def test_beta_explorer_refuses_what_it_cannot_show(shared, models, digits):
     with pytest.raises(ValueError, match="models_by_beta must hold at least one"):
         BetaExplorer({}, digits)
     with pytest.raises(ValueError, match=r"every beta in models_by_beta must be in .*, got -1"):
@@ -624,4 +660,4 @@ def test_beta_explorer_refuses_what_it_cannot_show(models, digits):
         few = digits._replace(test=digits.test[:3], test_labels=digits.test_labels[:3])
         BetaExplorer(models, few)
     with pytest.raises(ValueError, match="beta must be one of"):
-        BetaExplorer(models, digits).render(beta=3.0, first=0, draw=0)
+        shared(BetaExplorer).render(beta=3.0, first=0, draw=0)
