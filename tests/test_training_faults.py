@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -210,12 +211,12 @@ results.main(["--jobs", jobs, "--folder", str(folder / "runs")])
 """
 
 
-def start(script: Path, folder: Path, *more: str) -> subprocess.Popen:
+def start(script: Path, *arguments: str) -> subprocess.Popen:
     """The grid in a group of processes of its own, so that all of them can be killed together."""
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     return subprocess.Popen(
-        [sys.executable, str(script), str(folder), *more],
-        cwd=folder,
+        [sys.executable, str(script), *arguments],
+        cwd=script.parent,
         env=os.environ | {"PYTHONPATH": path, "VAELAB_MNIST": "5k"},
         stderr=subprocess.PIPE,
         start_new_session=True,
@@ -223,10 +224,10 @@ def start(script: Path, folder: Path, *more: str) -> subprocess.Popen:
 
 
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="no process groups on this system")
-def test_a_killed_grid_goes_on_where_it_was(tmp_path):
+def test_a_killed_grid_goes_on_where_it_was(tmp_path, monkeypatch):
     script, log, runs = tmp_path / "grid.py", tmp_path / "carried_out", tmp_path / "runs"
     script.write_text(GRID)
-    grid = start(script, tmp_path, "2", "slow")
+    grid = start(script, str(tmp_path), "2", "slow")
     deadline = time.monotonic() + PATIENCE
     while len(list(runs.glob("*.json"))) < 2 or "1" not in log.read_text().split():
         assert grid.poll() is None, grid.communicate()[1].decode()
@@ -237,8 +238,12 @@ def test_a_killed_grid_goes_on_where_it_was(tmp_path):
     before = {path.name: path.read_bytes() for path in runs.glob("*.json")}
     assert not (tmp_path / "results.json").exists()
 
-    again = start(script, tmp_path, "1")
-    assert again.wait(timeout=PATIENCE) == 0, again.communicate()[1].decode()
+    monkeypatch.setenv("VAELAB_MNIST", "5k")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [str(script), str(tmp_path), "1"])
+    for name in ("RESULTS", "grid", "carry_out_alone"):  # what the script replaces
+        monkeypatch.setattr(results, name, getattr(results, name))
+    runpy.run_path(str(script))
     assert sorted(log.read_text().split()) == ["0", "1", "1", "2"]  # only what was missing
     assert {name: (runs / name).read_bytes() for name in before} == before
     finished = json.loads((tmp_path / "results.json").read_text())["runs"]
