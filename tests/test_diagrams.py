@@ -3,6 +3,8 @@
 import math
 import runpy
 import sys
+from functools import cache
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pytest
@@ -14,14 +16,21 @@ from vaelab import diagrams
 NAMES = list(diagrams.FIGURES)
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def no_screen():
+    plt.close("all")
     plt.switch_backend("Agg")
+
+
+@pytest.fixture(autouse=True)
+def no_figure_is_left():
     yield
     plt.close("all")
 
 
+@cache
 def drawn(name):
+    """A figure as it was drawn once, for all tests that only look at it."""
     figure = diagrams.FIGURES[name]()
     figure.canvas.draw()
     return figure
@@ -57,7 +66,7 @@ def test_no_two_texts_overlap(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_opens_one_figure_only(name):
-    figure = drawn(name)
+    figure = diagrams.FIGURES[name]()
     assert plt.get_fignums() == [figure.number]
 
 
@@ -121,19 +130,27 @@ def test_elbo_decomposition_adds_up_to_two_bars_of_one_length():
     assert (gap[0], evidence[1]) == pytest.approx((rate[0], distortion[1]))
 
 
-def test_write_all_leaves_png_files_with_a_description_and_no_figure(tmp_path):
-    paths = diagrams.write_all(tmp_path / "new" / "folder")
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """The files that the command line names, in a folder that it has to make."""
+    said, folder = [], tmp_path_factory.mktemp("diagrams") / "new" / "folder"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["diagrams.py", str(folder)])
+        patch.delitem(sys.modules, "vaelab.diagrams")  # as in a new Python
+        patch.setattr("builtins.print", said.append)
+        runpy.run_module("vaelab.diagrams", run_name="__main__")
+    assert plt.get_fignums() == []
+    return [Path(path) for path in said], folder
+
+
+def test_command_line_writes_into_the_folder_named(written):
+    paths, folder = written
     assert [path.stem for path in paths] == NAMES
-    for path in paths:
+    assert sorted(folder.iterdir()) == sorted(paths)
+
+
+def test_png_files_have_a_description(written):
+    for path in written[0]:
         with Image.open(path) as image:
             assert image.format == "PNG" and min(image.size) >= 700
             assert len(image.info["Description"]) > 20
-    assert plt.get_fignums() == []
-
-
-def test_command_line_writes_into_the_folder_named(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["diagrams.py", str(tmp_path)])
-    monkeypatch.delitem(sys.modules, "vaelab.diagrams")  # as in a new Python
-    runpy.run_module("vaelab.diagrams", run_name="__main__")
-    assert sorted(path.stem for path in tmp_path.glob("*.png")) == sorted(NAMES)
-    assert len(capsys.readouterr().out.splitlines()) == len(NAMES)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from vaelab import VAE, figures, kernelfree
+from vaelab import VAE, diagrams, figures, kernelfree
 from vaelab.kernelfree import kernel_free_page
 from vaelab.plotting import mosaic
 
@@ -35,16 +35,20 @@ def test_three_rows_are_inputs_reconstructions_and_samples(vae, digits):
 
 @pytest.fixture
 def quick(vae, monkeypatch) -> None:
-    """The small trained model in place of three thousand steps; a short animation."""
+    """The small trained model in place of three thousand steps; one diagram, a short animation."""
     monkeypatch.setattr(figures, "first_lesson_model", lambda digits: vae)
     monkeypatch.setattr(kernelfree, "first_lesson_model", lambda digits: vae)
     monkeypatch.setattr("vaelab.preview.FRAMES", 1)
+    monkeypatch.setattr("vaelab.preview.MOVED", 2)
+    one = "elbo-plus-gap-is-log-evidence"  # test_diagrams.py writes all of them
+    monkeypatch.setattr(diagrams, "FIGURES", {one: diagrams.FIGURES[one]})
 
 
 def test_all_that_the_readme_shows_is_written(quick, tmp_path, capsys):
     figures.main(tmp_path)
     written = {path.name for path in tmp_path.iterdir()}
-    assert {"latent_explorer.gif", "reconstructions_and_samples.png"} < written
+    made = {"latent_explorer.gif", "reconstructions_and_samples.png"}
+    assert written == made | {f"{name}.png" for name in diagrams.FIGURES}
     assert sorted(capsys.readouterr().out.split()) == sorted(map(str, tmp_path.iterdir()))
     assert plt.get_fignums() == []
 
