@@ -225,13 +225,13 @@ def test_the_bound_is_the_log_of_the_mean_weight(vae, few, samples, rows, monkey
 
 
 def test_its_memory_is_bounded_and_no_image_is_left_out():
-    x = points(613)
+    x = points(113)
     for samples, rows in [(4, 5000), (40, 1000), (3, 10), (5, 1)]:
         model = LinearGaussian()
         bound = iw_log_likelihood(model, x, samples, rows=rows)
         sizes = [z.shape[0] * z.shape[1] for z in model.decoded]
         assert max(sizes) <= rows
-        assert sum(sizes) == 613 * samples
+        assert sum(sizes) == 113 * samples
         torch.testing.assert_close(bound, model.log_evidence(x), rtol=0, atol=1e-6)
 
 
@@ -446,6 +446,8 @@ def logistic_regression(x: Tensor, y: Tensor, penalty: float) -> Tensor:
         optimizer.zero_grad()
         loss = torch.nn.functional.cross_entropy(x @ weight, y)
         (loss + penalty * weight[:-1].square().sum()).backward()
+        if weight.grad.abs().max() < 1e-7:
+            break
         optimizer.step()
     assert weight.grad.abs().max() < 1e-5  # the problem is convex: this is the minimum
     return weight.detach()

@@ -756,7 +756,8 @@ def defined_in(module: ModuleType) -> set[str]:
     }
 
 
-def used_by_lessons() -> set[str]:
+@cache
+def used_by_lessons() -> frozenset[str]:
     """What the lessons import from a module of vaelab, or look up in one."""
     found: set[str] = set()
     for path in LESSONS:
@@ -773,7 +774,7 @@ def used_by_lessons() -> set[str]:
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
                 module = modules.get(node.value.id)
                 found |= {node.attr} if module and hasattr(module, node.attr) else set()
-    return found
+    return frozenset(found)
 
 
 def public_names() -> set[str]:

@@ -116,11 +116,11 @@ def test_a_very_steep_sigmoid_is_a_switch_and_does_not_overflow():
 @pytest.mark.parametrize("cycles", [1, 3, 4, 7, 22, 49])  # 15 / 22 * 22 is just below 15
 @pytest.mark.parametrize("ramp", ["0.5", "0.25", "1"])
 def test_cyclical_is_the_formula_of_the_paper(steps, cycles, ramp):
-    schedule = cyclical(cycles, float(ramp), 0.8)
+    schedule, stop, share = cyclical(cycles, float(ramp), 0.8), Fraction("0.8"), Fraction(ramp)
     for step in range(steps):  # Fu et al. (2019), Equations 6 and 7, in exact fractions
-        tau = Fraction(step * cycles, steps) % 1
-        expected = Fraction("0.8") * min(Fraction(1), tau / Fraction(ramp))
-        assert schedule(step / steps) == pytest.approx(float(expected), abs=1e-7)
+        tau = Fraction(step * cycles % steps, steps)
+        expected = stop * min(1, tau / share)
+        assert abs(schedule(step / steps) - float(expected)) <= 1e-7
 
 
 def test_cyclical_falls_once_per_cycle_and_not_at_the_end():
