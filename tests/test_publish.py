@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -142,10 +141,11 @@ def test_another_remote_is_refused(remote: str) -> None:
         publish.repository(remote)
 
 
-def test_a_wrong_name_is_refused() -> None:
-    command = [sys.executable, str(ROOT / "tools" / "publish.py"), "https://github.com/a/b"]
-    run = subprocess.run(command, capture_output=True, text=True)
-    assert run.returncode == 2 and "expected owner/name" in run.stderr
+def test_a_wrong_name_is_refused(monkeypatch, capsys) -> None:
+    monkeypatch.setattr(sys, "argv", ["publish.py", "https://github.com/a/b"])
+    with pytest.raises(SystemExit) as stop:
+        publish.main()
+    assert stop.value.code == 2 and "expected owner/name" in capsys.readouterr().err
 
 
 def test_a_badge_goes_below_the_title_of_any_text() -> None:
