@@ -235,15 +235,25 @@ DRAWING = {"rand", "randn", "randint", "randperm", "rand_like", "randn_like", "b
 DRAWING |= {"rsample", "multinomial", "normal", "binarize", "reparameterize", "VAE", "RowGRUVAE"}
 
 
+def unseeded_draws(calls: list[ast.Call], drawing: set[str]) -> list[str]:
+    """The functions called that draw, unless a seed is set or they are handed a generator."""
+    if any(called(c) == "manual_seed" and "torch" in ast.unparse(c) for c in calls):
+        return []
+    given = {id(c) for c in calls for k in c.keywords if k.arg == "generator"}
+    given |= {id(c) for c in calls if called(c) == "binarize" and len(c.args) == 2}
+    return [called(c) for c in calls if called(c) in drawing and id(c) not in given]
+
+
 def seeded_where_it_draws(nb: NotebookNode) -> Iterator[str]:
+    drawing = set(DRAWING)
     for cell in code_cells(nb):
-        calls = list(calls_outside_functions(parse(cell).body))
-        given = {id(c) for c in calls for k in c.keywords if k.arg == "generator"}
-        given |= {id(c) for c in calls if called(c) == "binarize" and len(c.args) == 2}
-        draws = [called(c) for c in calls if called(c) in DRAWING and id(c) not in given]
-        if draws and not any(
-            called(c) == "manual_seed" and "torch" in ast.unparse(c) for c in calls
-        ):
+        body = parse(cell).body
+        for node in (n for n in body if isinstance(n, FUNCTION)):
+            inside = [call for call in ast.walk(node) if isinstance(call, ast.Call)]
+            if unseeded_draws(inside, drawing):
+                drawing.add(node.name)  # whoever calls it must set the seed
+        draws = unseeded_draws(list(calls_outside_functions(body)), drawing)
+        if draws:
             yield f"cell {first_line(cell)!r} calls {draws[0]} without a seed of its own"
 
 
@@ -379,6 +389,7 @@ PLANTED: list[tuple[Rule, NotebookNode]] = [
     (seeded_where_it_draws, lesson(code("torch.manual_seed(0)"), code("z = torch.randn(3)"))),
     (seeded_where_it_draws, lesson(code("model = VAE()"))),
     (seeded_where_it_draws, lesson(code("random.manual_seed(0)\nbinarize(x)"))),
+    (seeded_where_it_draws, lesson(code("def f():\n    return torch.rand(3)"), code("f()"))),
 ]
 
 
