@@ -14,8 +14,10 @@ ARGS ?=
 VENV := .venv
 FIRST := notebooks/01_elbo_and_vanilla_vae.ipynb
 RUN := $(VENV)/bin/python
-# Lessons and browser are left out, which want the cores for themselves; tests of one file stay together.
-QUICK := tests --ignore=tests/browser -n auto --dist loadfile
+# Tests of one file, and cells of one lesson, stay together. Each process computes with one thread: where processes
+# share the cores, threads mostly wait for each other.
+SPREAD = OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(RUN) -m pytest -n auto --maxprocesses 4 --dist loadfile --benchmark-disable
+QUICK = $(SPREAD) tests --ignore=tests/browser
 INSTALLED := $(VENV)/.vaelab-installed
 REVEAL := build/reveal/sphinx_revealjs
 # Jupyter wants to be told when it is root that starts it, as in a container.
@@ -34,10 +36,8 @@ lab: $(INSTALLED) ## install what is missing, then open the first lesson in Jupy
 
 test: $(INSTALLED) ## run every test and every cell of every lesson, or what ARGS names
 ifeq ($(strip $(ARGS)),)
-	@echo "==> Running the tests on all cores"
-	$(RUN) -m pytest $(QUICK)
-	@echo "==> Running what moves in a browser, then every lesson from top to bottom"
-	$(RUN) -m pytest tests/browser notebooks
+	@echo "==> Running every test, and every lesson from top to bottom, on all cores"
+	$(SPREAD)
 else
 	@echo "==> Running pytest $(ARGS)"
 	$(RUN) -m pytest $(ARGS)
@@ -45,10 +45,10 @@ endif
 
 quick: $(INSTALLED) ## run the tests without lessons and browser: a minute or two
 	@echo "==> Running the tests on all cores"
-	$(RUN) -m pytest $(QUICK) $(ARGS)
+	$(QUICK) $(ARGS)
 
 coverage: $(INSTALLED) ## name the lines of vaelab that no test runs, lessons and browser aside; at most 5 %
-	$(RUN) -m pytest $(QUICK) --cov --cov-report=term-missing --cov-fail-under=95 $(ARGS)
+	$(QUICK) --cov --cov-report=term-missing --cov-fail-under=95 $(ARGS)
 
 lint: $(INSTALLED) ## check style, formatting and types
 	@echo "==> Checking style, formatting and types"
