@@ -32,7 +32,7 @@ def test_the_animation_moves_what_the_decoder_listens_to(vae, digits, tmp_path, 
     monkeypatch.setattr(FigureCanvasAgg, "draw_idle", lambda canvas: None)  # saving draws anyway
     listen(vae, dead=int(evaluate(vae, digits.test).kl_per_dim.argmin()))
     target = tmp_path / "preview.gif"
-    preview(vae, digits).save(target, writer=PillowWriter(fps=11))
+    preview(vae, digits).save(target, writer=PillowWriter(fps=11), dpi="figure")
     with Image.open(target) as film:
         frames = []
         for number in range(film.n_frames):
