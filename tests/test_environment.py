@@ -179,6 +179,13 @@ def test_make_hands_arguments_on(copy: Path) -> None:
 
 
 @needs_make
+def test_make_spreads_processes_of_one_thread(copy: Path) -> None:
+    for command in ("test", "quick", "coverage"):
+        spread = r"OMP_NUM_THREADS=\$\{OMP_NUM_THREADS:-1\} .*-m pytest -n auto .*--dist loadfile"
+        assert re.search(spread, make(copy, "-n", command).stdout), command
+
+
+@needs_make
 def test_make_says_which_python_it_needs(copy: Path) -> None:
     make_older(copy / ".venv" / ".vaelab-installed")
     old = copy / "old-python"
