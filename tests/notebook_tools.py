@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 import symtable
 from collections.abc import Iterator
 from pathlib import Path
@@ -88,9 +89,24 @@ def stored(node: ast.AST) -> set[str]:
     return own.union(*(stored(child) for child in ast.iter_child_nodes(node)))
 
 
+class WithScopes(ast.NodeTransformer):
+    """Comprehensions as generators: those of Python 3.12 have no symbol table of their own."""
+
+    def visit_ListComp(self, node: ast.ListComp | ast.SetComp) -> ast.GeneratorExp:
+        self.generic_visit(node)
+        return ast.GeneratorExp(node.elt, node.generators)
+
+    visit_SetComp = visit_ListComp
+
+    def visit_DictComp(self, node: ast.DictComp) -> ast.GeneratorExp:
+        self.generic_visit(node)
+        return ast.GeneratorExp(ast.Tuple([node.key, node.value], ast.Load()), node.generators)
+
+
 def read_by(node: ast.AST) -> set[str]:
     """The names of the notebook that a statement reads, also inside the functions it defines."""
-    names, tables = set(), [symtable.symtable(ast.unparse(node), "cell", "exec")]
+    source = ast.unparse(WithScopes().visit(copy.deepcopy(node)))
+    names, tables = set(), [symtable.symtable(source, "cell", "exec")]
     while tables:
         table = tables.pop()
         tables += table.get_children()

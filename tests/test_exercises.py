@@ -10,7 +10,6 @@ import copy
 import inspect
 import math
 import re
-import symtable
 import time
 from collections.abc import Callable, Iterator
 
@@ -19,7 +18,7 @@ import torch
 from nbformat import NotebookNode
 from torch.distributions import Normal, kl_divergence
 
-from notebook_tools import LESSONS, code, lesson, parse, read, tags, text
+from notebook_tools import LESSONS, bound_by, code, lesson, parse, read, tags, text
 from vaelab import ELBO, Digits, GaussianToy, exercises, gaussian_kl
 from vaelab.exercises import NOTHING, Answer
 from vaelab.training import train_step
@@ -387,13 +386,7 @@ def checks_in(cell: NotebookNode) -> set[str]:
 
 def bound(cells: list[NotebookNode]) -> set[str]:
     """The names that cells bind at the top level."""
-    tables = [symtable.symtable(ast.unparse(parse(cell)), "cell", "exec") for cell in cells]
-    return {
-        symbol.get_name()
-        for table in tables
-        for symbol in table.get_symbols()
-        if symbol.is_assigned()
-    }
+    return set().union(*(bound_by(cell) for cell in cells))
 
 
 def faults(nb: NotebookNode) -> Iterator[str]:

@@ -28,7 +28,7 @@ def listen(vae: VAE, dead: int) -> None:
 
 
 def test_the_animation_moves_what_the_decoder_listens_to(vae, digits, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "FRAMES", 5)  # no two of a swing are alike
+    monkeypatch.setattr(module, "FRAMES", 5)
     monkeypatch.setattr(FigureCanvasAgg, "draw_idle", lambda canvas: None)  # saving draws anyway
     listen(vae, dead=int(evaluate(vae, digits.test).kl_per_dim.argmin()))
     target = tmp_path / "preview.gif"
@@ -37,10 +37,11 @@ def test_the_animation_moves_what_the_decoder_listens_to(vae, digits, tmp_path, 
         frames = []
         for number in range(film.n_frames):
             film.seek(number)
-            frames.append(np.array(film.convert("L"))[40:250, 590:795])  # the decoded image
+            decoded = np.array(film.convert("L"))[40:250, 590:795]
+            frames.append(decoded.astype(int))
     assert len(frames) == MOVED * 5
-    moved = [len({f.tobytes() for f in frames[i : i + 5]}) for i in range(0, len(frames), 5)]
-    assert moved == [5, 5, 5, 5, 1]
+    moved = [np.ptp(frames[i : i + 5], axis=0).max() for i in range(0, len(frames), 5)]
+    assert min(moved[:-1]) > 20 and moved[-1] <= 2  # of 256; a frame has a palette of its own
 
 
 def test_the_animation_of_the_readme_is_whole_and_small():

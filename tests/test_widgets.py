@@ -123,8 +123,9 @@ def push(explorer, name: str) -> None:
 
 
 def open_widgets() -> int:
-    registry = getattr(ipywidgets.widgets.widget, "_instances", None)  # ipywidgets 8
-    return len(ipywidgets.Widget.widgets if registry is None else registry)
+    module, kind = ipywidgets.widgets.widget, ipywidgets.Widget  # of 8.1, or else of 8.0, or of 7
+    places = [(module, "_instances"), (kind, "_active_widgets"), (kind, "widgets")]
+    return len(next(vars(home)[name] for home, name in places if name in vars(home)))
 
 
 # --- what all of them promise ----------------------------------------------------------------
