@@ -8,12 +8,13 @@ import subprocess
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-import torch
 from hypothesis import settings
 
-from vaelab import VAE, Digits, History, RowGRUVAE, fit, load_mnist
+if TYPE_CHECKING:  # the process that only hands out the tests starts without PyTorch, sooner
+    from vaelab import VAE, Digits, History, RowGRUVAE
 
 # The same examples in every run, and no red test because a machine is slow.
 settings.register_profile("vaelab", derandomize=True, deadline=None, max_examples=25)
@@ -26,12 +27,16 @@ collect_ignore = [] if find_spec("playwright") else ["browser"]
 @pytest.fixture(scope="session")
 def digits() -> Digits:
     """The bundled digits: 4,000 to train on, 1,000 to test on."""
+    from vaelab import load_mnist
+
     return load_mnist("5k")
 
 
 @pytest.fixture(scope="session")
 def few(digits: Digits) -> Digits:
     """203 training and 77 test images: no round number, so that no batch size divides them."""
+    from vaelab import Digits
+
     return Digits(
         digits.train[:203],
         digits.train_labels[:203],
@@ -44,6 +49,10 @@ def few(digits: Digits) -> Digits:
 @pytest.fixture(scope="session")
 def trained(digits: Digits) -> tuple[VAE, History]:
     """A small VAE after 300 steps on the bundled digits: seconds, and better than chance."""
+    import torch
+
+    from vaelab import VAE, fit
+
     torch.manual_seed(0)
     model = VAE(latent_dim=8, hidden_dim=64)
     return model, fit(model, digits, steps=300, evaluations=3, progress=False)
@@ -58,12 +67,18 @@ def vae(trained: tuple[VAE, History]) -> VAE:
 @pytest.fixture
 def gru() -> RowGRUVAE:
     """A small untrained VAE with a row-by-row decoder."""
+    import torch
+
+    from vaelab import RowGRUVAE
+
     torch.manual_seed(1)
     return RowGRUVAE(latent_dim=3, hidden_dim=16)
 
 
 @pytest.fixture(autouse=True, scope="session")
 def _one_core_is_enough() -> None:
+    import torch
+
     torch.set_num_threads(1)
 
 

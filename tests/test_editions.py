@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nbformat
@@ -17,15 +15,14 @@ from nbconvert.preprocessors import ExecutePreprocessor
 import editions
 import lessons
 from notebook_tools import LESSONS, code, code_cells, lesson, read, tags, text
-from test_html import CHROMIUM, EQUATION, requests
+from test_html import EQUATION, requests
 
 LONG = "\n".join(f"number_{i} = {i}" for i in range(60))
 
 
-@pytest.fixture(scope="module")
-def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def small_lesson(folder: Path) -> Path:
     """A made-up lesson with an exercise, its solution, a prediction and a long cell."""
-    path = tmp_path_factory.mktemp("lessons") / "01_small.ipynb"
+    path = folder / "01_small.ipynb"
     nb = lesson(
         text("# A small lesson\n\n[![a badge](https://example.org/a.svg)](https://example.org/a)"),
         text(f"## First\n\nOne.\n\n{EQUATION}\n\n> **Predict.** Which?"),
@@ -43,8 +40,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
-def deck(path: Path) -> Path:
+def slides_of(path: Path) -> Path:
     """Its slides, with MathJax and a stand-in for reveal.js where it was not fetched."""
     folder = path.parent / "html" / "slides"
     folder.mkdir(parents=True)
@@ -52,6 +48,18 @@ def deck(path: Path) -> Path:
     if editions.REVEAL.exists():
         editions.copy_reveal(folder)
     return editions.slides(path, folder)
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small lesson."""
+    return small_lesson(tmp_path_factory.mktemp("lessons"))
+
+
+@pytest.fixture(scope="module")
+def deck(path: Path) -> Path:
+    """Its slides."""
+    return slides_of(path)
 
 
 # --- without solutions --------------------------------------------------------------------------
@@ -126,46 +134,6 @@ def test_slides_lose_no_cell_of_a_lesson(lesson_path: Path) -> None:
     assert joined == "".join("".join(cell.source.split()) for cell in nb.cells)
     kinds = [part.metadata.slideshow.slide_type for part in parts]
     assert kinds[0] == "slide" and len(kinds) < 5 * sum(kind != "-" for kind in kinds)
-
-
-def shown_offline(deck: Path) -> dict[str, object]:
-    """What a browser without a network makes of the slides, seen from slide to slide."""
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as playwright:
-        arguments = ["--no-sandbox", "--disable-gpu", "--no-first-run"]
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
-        size = {"width": 1280, "height": 720}
-        tab = browser.new_context(offline=True, viewport=size).new_page()
-        tab.goto(deck.as_uri())
-        tab.wait_for_function("window.MathJax && MathJax.isReady && Reveal.isReady()")
-        found = tab.evaluate(
-            """async () => { const slides = [];
-            for (const slide of Reveal.getSlides()) {
-              const place = Reveal.getIndices(slide);
-              Reveal.slide(place.h, place.v);
-              await new Promise(done => MathJax.Hub.Queue(done));
-              slides.push([slide.scrollHeight, slide.clientHeight,
-                           getComputedStyle(slide).overflowY,
-                           slide.scrollWidth - slide.clientWidth]);
-            }
-            return {slides, equation: document.querySelector(".MathJax_Display").innerText}; }"""
-        )
-        browser.close()
-    return found
-
-
-@pytest.mark.skipif(
-    not (editions.REVEAL.exists() and CHROMIUM) and "CI" not in os.environ,
-    reason="no Chromium on PATH, or no reveal.js yet, which make slides fetches (in CI: an error)",
-)
-def test_a_browser_without_a_network_reaches_all_of_every_slide(deck: Path) -> None:
-    with ThreadPoolExecutor(1) as pool:  # the browser tests keep an event loop in this thread
-        found = pool.submit(shown_offline, deck).result()
-    assert "ELBO" in found["equation"] and "$" not in found["equation"]
-    assert len(found["slides"]) == 6
-    tall = [slide for slide in found["slides"] if slide[0] > slide[1]]
-    assert len(tall) == 1  # the long cell
-    assert all(overflow == "auto" and wide <= 0 for _, _, overflow, wide in found["slides"])
 
 
 def test_the_student_edition_and_the_slides_are_linked(path: Path, deck: Path) -> None:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import copy
-import os
 import re
 import shutil
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nbformat
@@ -21,9 +19,6 @@ from test_notebooks import RULES
 # What makes a browser fetch something: attributes, and addresses in styles and scripts.
 FETCHING = ["script[src]", "img[src]", "iframe[src]", "link[href]", "source[src]", "object[data]"]
 IN_TEXT = re.compile(r"(?:@import|url\(|import\(|fetch\(|\.src\s*=)\s*['\"]?(?:https?:)?//")
-CHROMIUM = next(
-    filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None
-)
 EQUATION = r"$$ \log p(x) = \mathrm{ELBO} + \mathrm{KL} \tag{1.1} $$"
 
 WIDGET = """import ipywidgets
@@ -42,10 +37,9 @@ for step in range(3):
 print()"""
 
 
-@pytest.fixture(scope="module")
-def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def small_lesson(folder: Path) -> Path:
     """A made-up lesson that was never run."""
-    path = tmp_path_factory.mktemp("lessons") / "01_small.ipynb"
+    path = folder / "01_small.ipynb"
     nb = lesson(
         text(f"# A *small* lesson\n\n![a badge](https://example.org/badge.svg)\n\n{EQUATION}"),
         code(WIDGET),
@@ -60,6 +54,12 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     nb.cells[1].metadata.update(collapsed=True, jupyter={"source_hidden": True})
     nbformat.write(nb, path)
     return path
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small lesson."""
+    return small_lesson(tmp_path_factory.mktemp("lessons"))
 
 
 @pytest.fixture(scope="module")
@@ -156,34 +156,6 @@ def test_a_planted_request_is_found(html: str) -> None:
 def test_nbconvert_without_our_template_would_ask(path: Path) -> None:
     html, _ = lessons.HTMLExporter().from_filename(str(path))
     assert len(requests(html)) >= 3  # require.js, MathJax, Mermaid
-
-
-def opened_offline(page: Path) -> tuple[str, list[str]]:
-    """The text of the displayed equation, once it is typeset, and the addresses asked for."""
-    sync_api = pytest.importorskip("playwright.sync_api")
-    arguments = ["--no-sandbox", "--disable-gpu", "--no-first-run"]
-    asked = []
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
-        tab = browser.new_context(offline=True).new_page()
-        tab.on("request", lambda request: asked.append(request.url))
-        tab.goto(page.as_uri())
-        tab.wait_for_function("window.MathJax && MathJax.isReady", timeout=60_000)
-        tab.evaluate("new Promise(done => MathJax.Hub.Queue(done))")  # when all is typeset
-        tab.wait_for_selector(".MathJax_Display .math", timeout=60_000)
-        shown = tab.inner_text(".MathJax_Display")
-        browser.close()
-    return shown, asked
-
-
-@pytest.mark.skipif(
-    CHROMIUM is None and "CI" not in os.environ, reason="no Chromium on PATH (in CI: an error)"
-)
-def test_a_browser_without_a_network_shows_the_equation(page: Path) -> None:
-    with ThreadPoolExecutor(1) as pool:  # the browser tests keep an event loop in this thread
-        shown, asked = pool.submit(opened_offline, page).result()
-    assert "log" in shown and "ELBO" in shown and "(1.1)" in shown and "$" not in shown
-    assert {url.split(":")[0] for url in asked} <= {"file", "data", "about"}
 
 
 @pytest.fixture(scope="module")

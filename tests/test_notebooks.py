@@ -10,6 +10,7 @@ import ast
 import re
 import statistics
 from collections.abc import Callable, Iterator
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 from textwrap import indent
@@ -123,14 +124,19 @@ def nothing_redefined(nb: NotebookNode) -> Iterator[str]:
 
 
 def nothing_copied(nb: NotebookNode) -> Iterator[str]:
-    known = {core(body): name for tree in MODULES for name, body in functions(tree)}
     for cell in code_cells(nb):
         tree = parse(cell)
         for body in [tree.body, *(body for _, body in functions(tree))]:
             here = dumps(body)
-            for copy, name in known.items():
+            for copy, name in package_functions().items():
                 if copy and any(here[i : i + len(copy)] == copy for i in range(len(here))):
                     yield f"the body of {name} is copied into {cell.source[:60]!r}: show its source"
+
+
+@cache
+def package_functions() -> dict[tuple[str, ...], str]:
+    """What each function of the package does, with its name."""
+    return {core(body): name for tree in MODULES for name, body in functions(tree)}
 
 
 def functions(tree: ast.AST) -> Iterator[tuple[str, list[ast.stmt]]]:

@@ -20,14 +20,29 @@ ADDRESS = re.compile(
 BADGE = re.compile(r"colab\.research\.google\.com|mybinder\.org")
 
 
-@pytest.fixture
-def copy(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def unstamped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The stamped files, in the state before any stamp."""
-    (tmp_path / "notebooks").mkdir()
+    folder = tmp_path_factory.mktemp("unstamped")
+    (folder / "notebooks").mkdir()
     for place in PLACES:
-        shutil.copy(ROOT / place, tmp_path / place)
-    publish.publish(tmp_path, None)
-    return tmp_path
+        shutil.copy(ROOT / place, folder / place)
+    publish.publish(folder, None)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def stamped(unstamped: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, stamped with a/b."""
+    folder = shutil.copytree(unstamped, tmp_path_factory.mktemp("stamped") / "copy")
+    publish.publish(folder, "a/b")
+    return folder
+
+
+@pytest.fixture
+def copy(unstamped: Path, tmp_path: Path) -> Path:
+    """The files without a stamp, to stamp."""
+    return shutil.copytree(unstamped, tmp_path / "copy")
 
 
 def contents(root: Path) -> dict[str, bytes]:
@@ -108,8 +123,9 @@ def test_a_stamp_changes_two_cells_of_a_lesson_and_no_output(copy: Path) -> None
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_a_place_that_was_forgotten_is_found(copy: Path, place: str) -> None:
-    publish.publish(copy, "a/b")
+def test_a_place_that_was_forgotten_is_found(stamped: Path, tmp_path: Path, place: str) -> None:
+    copy = shutil.copytree(stamped, tmp_path / "copy")
+    assert agree(copy)
     path = copy / place
     path.write_text(path.read_text("utf-8").replace("a/b", "c/d"), encoding="utf-8")
     assert not agree(copy)

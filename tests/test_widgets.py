@@ -47,6 +47,9 @@ PARTS = {  # the controls that must move the picture, from where the explorer st
 }
 
 
+FASTER = {SoftFreeBitsPlayground: {"steps": 200}}  # a run is simulated anew for every picture
+
+
 @pytest.fixture(scope="module")
 def model(trained) -> VAE:
     return copy.deepcopy(trained[0])
@@ -70,7 +73,7 @@ def make(given):
     made = []
 
     def create(kind, **options):
-        made.append(kind(*given.get(kind, ()), **options))
+        made.append(kind(*given.get(kind, ()), **(FASTER.get(kind, {}) | options)))
         return made[-1]
 
     yield create
@@ -90,7 +93,7 @@ def shared(given):
         if kind not in made:
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(module, "_cell_and_run", lambda: ("shared", 1))
-                made[kind] = kind(*given.get(kind, ()))
+                made[kind] = kind(*given.get(kind, ()), **FASTER.get(kind, {}))
         explorer = made[kind]
         if explorer.values != explorer.start or explorer.problem.value:
             explorer.reset()
@@ -556,10 +559,10 @@ def test_resting_kl_minimises_what_it_says(strength, gamma):
 
 
 @pytest.fixture
-def playground(shared):
-    """The read-outs of a run."""
-    explorer = shared(SoftFreeBitsPlayground)
-    return lambda **values: explorer.render(**explorer.values | values).numbers
+def playground(make, undrawn):
+    """The read-outs of a run of the usual length."""
+    explorer = make(SoftFreeBitsPlayground, steps=400)
+    return lambda **values: explorer.run(**explorer.values | values)[1]
 
 
 def test_a_weak_dimension_is_lifted_to_the_band_and_a_strong_one_is_left_alone(playground):
@@ -600,11 +603,11 @@ def test_recovery_counts_from_the_end_of_the_starved_phase():
 
 def test_a_run_that_does_not_recover_says_so(shared, undrawn):
     explorer = shared(SoftFreeBitsPlayground)
-    late = {"floor": 0.0, "starved": 300}
+    late = {"floor": 0.0, "starved": 150}
     view = explorer.render(**explorer.values | late)
     assert view.numbers["recovery"] == math.inf
-    assert "not within the 400 steps" in view.text
-    assert "not within the 400 steps" in explorer.snapshot(**late).get_suptitle()
+    assert "not within the 200 steps" in view.text
+    assert "not within the 200 steps" in explorer.snapshot(**late).get_suptitle()
 
 
 def test_settings_that_the_controller_refuses_are_refused(playground):
