@@ -9,12 +9,14 @@ import multiprocessing
 import os
 import shutil
 import socket
+import socketserver
 import struct
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -169,6 +171,23 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
         pass
 
 
+@contextmanager
+def serving(server: socketserver.TCPServer) -> Iterator[str]:
+    """The address of a server that runs in a thread, which ends before the socket is closed.
+
+    A thread left waiting at a closed socket may wake at the next one that gets its number, and
+    answer another test's download.
+    """
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}/"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
 @pytest.fixture
 def mirror(tmp_path, made_up, monkeypatch) -> Iterator[Path]:
     """Points torchvision's downloader at a web server on this machine that has the made-up set."""
@@ -178,17 +197,11 @@ def mirror(tmp_path, made_up, monkeypatch) -> Iterator[Path]:
         packed = gzip.compress((made_up / "MNIST" / "raw" / name).read_bytes())
         (folder / f"{name}.gz").write_bytes(packed)
         resources.append((f"{name}.gz", hashlib.md5(packed).hexdigest()))
-    server = http.server.ThreadingHTTPServer(
-        ("127.0.0.1", 0), partial(Quiet, directory=str(folder))
-    )
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    monkeypatch.setattr(MNIST, "mirrors", [f"http://127.0.0.1:{server.server_port}/"])
-    monkeypatch.setattr(MNIST, "resources", resources)
-    yield folder
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    handler = partial(Quiet, directory=str(folder))
+    with serving(http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)) as address:
+        monkeypatch.setattr(MNIST, "mirrors", [address])
+        monkeypatch.setattr(MNIST, "resources", resources)
+        yield folder
 
 
 @pytest.fixture
@@ -315,26 +328,22 @@ ANSWERS = {
 @pytest.fixture
 def answering(monkeypatch) -> Iterator[Callable[[str, bool], None]]:
     """Makes torchvision ask a server on this machine that says the same to everybody."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        held: list[socket.socket] = []
+    answer, let_go = [], threading.Event()
 
-        def start(answer: str, hold: bool = False) -> None:
-            def serve() -> None:
-                while True:
-                    try:
-                        line, _ = server.accept()
-                        line.recv(65536)
-                        line.sendall(answer.encode())
-                    except OSError:
-                        return
-                    held.append(line) if hold else line.close()
+    class SayIt(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(65536)
+            self.request.sendall(answer[0].encode())
+            let_go.wait()
 
-            threading.Thread(target=serve, daemon=True).start()
-            monkeypatch.setattr(MNIST, "mirrors", [f"http://127.0.0.1:{server.getsockname()[1]}/"])
+    def start(said: str, hold: bool = False) -> None:
+        answer.append(said)
+        let_go.clear() if hold else let_go.set()
 
+    with serving(socketserver.ThreadingTCPServer(("127.0.0.1", 0), SayIt)) as address:
+        monkeypatch.setattr(MNIST, "mirrors", [address])
         yield start
-    for line in held:
-        line.close()
+        let_go.set()
 
 
 @pytest.mark.parametrize("kind", ANSWERS)
