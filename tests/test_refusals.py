@@ -219,7 +219,7 @@ def method(name: str, of: Any = SMALL) -> Callable[..., Any]:
 
 
 def first_batch(**arguments: Any) -> Any:
-    return next(training.minibatches(**arguments))
+    return next(training.Minibatches(**arguments))
 
 
 def shown(kind: type, *given: Any) -> Callable[..., Any]:
@@ -393,7 +393,7 @@ TABLE: dict[str, Row] = {
         },
         free=("model", "optimizer", "progress", "clip_norm"),  # `fit` has checked them
     ),
-    "minibatches": Row(
+    "Minibatches": Row(
         first_batch,
         {"images": IMAGES, "batch_size": 2},
         {"images": st.sampled_from([None, "x", IMAGES[0], IMAGES[:0]]), "batch_size": COUNT},

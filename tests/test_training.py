@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.distributions import Bernoulli, Normal, kl_divergence
 
 from vaelab import VAE, BetaELBO, Digits, RowGRUVAE, SoftFreeBits, evaluate, fit, linear
-from vaelab.training import evaluation_images, minibatches, train_step
+from vaelab.training import evaluation_images, Minibatches, train_step
 
 
 def small(seed: int = 0) -> VAE:
@@ -170,7 +170,7 @@ def test_fit_hands_clip_norm_on(few):
 @pytest.mark.parametrize("images, size", [(10, 3), (10, 7), (10, 10), (10, 1), (5, 2), (7, 4)])
 def test_every_batch_is_full_and_every_image_has_its_turn(images, size):
     torch.manual_seed(0)
-    source, rounds = minibatches(torch.arange(float(images))[:, None], size), 6
+    source, rounds = Minibatches(torch.arange(float(images))[:, None], size), 6
     batches = [next(source).flatten().tolist() for _ in range(images * rounds // size)]
     assert {len(batch) for batch in batches} == {size}
     stream = [image for batch in batches for image in batch]
