@@ -94,6 +94,12 @@ def check_functions(**functions: Callable | None) -> None:
             raise TypeError(f"{name} must be a function, got {function!r}")
 
 
+def check_schedule(schedule: Any) -> None:
+    """Refuse what is neither a number nor a function."""
+    if isinstance(schedule, bool) or not (callable(schedule) or isinstance(schedule, Real)):
+        raise TypeError(f"schedule must be a number or a function, got {schedule!r}")
+
+
 def check_path(name: str, path: str | os.PathLike) -> Path:
     """Refuse what is no path; give it back as one."""
     if not isinstance(path, (str, os.PathLike)):

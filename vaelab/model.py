@@ -147,7 +147,7 @@ class VAE(nn.Module):
             (n, P) means of the pixels, in [0, 1]. They are means, not binary draws.
         """
         check_sizes(n=n)
-        z = torch.randn(n, self.latent_dim, device=self.to_logits.weight.device)  # (n, D)
+        z = torch.randn(n, self.latent_dim).to(self.to_logits.weight)  # (n, D)
         return self.decode(z).sigmoid()  # (n, P)
 
 
@@ -247,7 +247,7 @@ class RowGRUVAE(nn.Module):
             (n, 784) means of the pixels, each row given the binary rows that were drawn above it.
         """
         check_sizes(n=n)
-        z = torch.randn(n, self.latent_dim, device=self.to_logits.weight.device)  # (n, D)
+        z = torch.randn(n, self.latent_dim).to(self.to_logits.weight)  # (n, D)
         state, row = self._initial_state(z), z.new_zeros(n, 1, self.side)
         means = []
         for _ in range(self.side):

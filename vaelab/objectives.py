@@ -14,7 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from .checks import check_flags, check_kl, check_range, check_start, check_terms
+from .checks import check_flags, check_kl, check_range, check_schedule, check_start, check_terms
 from .schedules import Schedule, constant
 
 
@@ -75,6 +75,7 @@ class BetaELBO:
 
     def __init__(self, schedule: Schedule | float) -> None:
         self.ignores_progress = isinstance(schedule, Real)
+        check_schedule(schedule)
         self.schedule = schedule if callable(schedule) else constant(schedule)
         self.beta = self._beta(0.0)
 

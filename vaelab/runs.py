@@ -178,12 +178,14 @@ class Run:
             yield step
             self.bar.update()
 
-    def evaluated(self, step: int, evaluation: Any, callback: Callable | None) -> None:
-        """Record an evaluation, then let the callback look at the model: True ends the run."""
+    def evaluated(
+        self, step: int, evaluation: Any, images: Tensor, callback: Callable | None
+    ) -> None:
+        """Record an evaluation of images; then the callback sees the model: True ends the run."""
         self.history.record(step, evaluation)
         self.good = copy.deepcopy(self.model.state_dict())
         if len(self.history.steps) == 1:
-            say_if_probabilities(self.model, self.batches.images[:8])
+            say_if_probabilities(self.model, images[:8])
         self.bar.set_postfix_str(f"test -ELBO {-evaluation.elbo:.1f} nats")
         if callback is not None:
             seed, device = self.settings["seed"], device_of(self.model)
@@ -329,7 +331,7 @@ def say_if_probabilities(model: Any, x: Tensor) -> None:
         z = exact.reparameterize(*exact.encode(x))  # (B, D)
         logits, likelihood = exact.decode(z), exact.log_likelihood(x, z)  # (B, P), (B,)
         low, high = logits.aminmax()
-        inside = bool(low >= 0 and high <= 1) and logits.shape == x.shape
+        inside = bool(0 <= low < high <= 1) and x.shape[1] >= 16 and logits.shape == x.shape
         if inside and torch.allclose(-bernoulli_nll(logits, x), likelihood):
             warnings.warn(
                 "all outputs of decode lie in [0, 1], as after a sigmoid, but log_likelihood takes "
@@ -428,6 +430,10 @@ class NotKept:
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
+
+    def weights(self, latent_dim: int) -> Tensor:
+        """Refused: there is nothing to ask."""
+        raise ValueError(f"this history was loaded from a file and ends there: it has {self!r}")
 
     def __repr__(self) -> str:
         return f"<the {self.kind} of a run from a file, which holds no code: make it anew>"

@@ -202,7 +202,7 @@ def fit(
             loss = train_step(model, x, history.objective, adam, (step - 1) / steps, clip_norm)
             history.train_loss.append(check_finite("the training loss", loss))
             if step in due:
-                run.evaluated(step, evaluate(model, test), on_evaluation)
+                run.evaluated(step, evaluate(model, test), test, on_evaluation)
             if history.stopped:
                 break
     return history
