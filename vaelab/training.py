@@ -192,7 +192,7 @@ def fit(
     make = optimizer or functools.partial(torch.optim.Adam, lr=lr, fused=True)
     adam = make(parameters)
     batches = Minibatches(train.to(device), batch_size)
-    test = evaluation_images(digits, binarize).to(device)  # (M, P)
+    test = evaluation_images(digits, binarize).to(batches.images)  # (M, P)
     due = {round(steps * (i + 1) / evaluations) for i in range(evaluations)}
     around = runs.running(model, adam, batches, history, settings, device, threads, progress)
     with around as run:
