@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.distributions import Independent, Normal, kl_divergence
 
 import vaelab
-from notebook_tools import LESSONS, markdown_cells, read
+from notebook_tools import LESSONS, markdown_cells, number, read
 from vaelab import Checkup, bernoulli_nll, checkup, gaussian_kl, load_mnist
 from vaelab.checkup import KINDS, SECTIONS
 
@@ -393,7 +393,7 @@ CORRECT: dict[str, Case] = {
     "MLP, mean, probabilities": Case(fresh(MLP), mean_of(bits), ""),
     "conv, mean, logits, trained": Case(trained(Conv, linear), mean_of(logits), ""),
     "MLP, torch.distributions": Case(
-        fresh(noisy(MLP, distribution), linear), by_distributions, ""
+        fresh(noisy(MLP, distribution), linear), by_distributions, "", torch.round
     ),
     "noise in place, one head, inline": Case(fresh(OneHead), mean_of(bits), ""),
     "noise in place, trained": Case(trained(noisy(MLP, in_place)), mean_of(bits), ""),
@@ -669,7 +669,7 @@ PLANTED: dict[str, Case] = {
     "KL mean over the batch": Case(fresh(Conv), kl_mean_over_batch, "kl averaged"),
     "KL mean over dimensions": Case(trained(Conv, linear), kl_mean_over_dims, "kl averaged"),
     "KL mean over dimensions, beta 4": Case(
-        fresh(MLP),
+        fresh(Original),
         mean_of(bits, 4.0, lambda mu, logvar: kl(mu, logvar).mean(1)),
         "kl averaged, kl weight",
     ),
@@ -839,3 +839,268 @@ def test_every_finding_has_three_variants() -> None:
     planted = Counter(n for case in PLANTED.values() for n in names(case.names))
     assert planted.keys() | {"batch sum", "free bits", "batch term"} == KINDS.keys()
     assert min(planted.values()) >= 3, planted
+
+
+SEEN = {  # planted numbers that a message must name
+    "mean over pixels": ("pixels averaged", "784"),
+    "means of everything": ("pixels averaged", "beta = 98 "),
+    "KL mean over dimensions": ("kl averaged", "0.125"),
+    "KL mean over the batch": ("kl averaged", "0.0312"),  # of 32
+    "KL mean over dimensions, beta 4": ("kl weight", "by 4"),
+    "weight B / N": ("kl weight", "0.002133"),
+    "weight 0.00025 on mean squares": ("kl weight", "by 0.00025"),
+    "the original's soft bits": ("batch size", "divided by 128"),
+    "KL by a global batch size": ("batch size", "divided by 64"),
+    "log-likelihood as loss": ("kl sign", "D has the weight -1, the KL 1"),
+    "1/2 for a part": ("kl formula", "0.5 times"),
+    "terms swapped": ("kl formula", "-1 times"),
+    "KL of sigma^4": ("variance", "for log sigma in sigma^2 and for log sigma^2"),
+    "sigma^2 as sigma": ("variance", "as if it were log sigma"),
+    "one draw for the batch": ("noise", "(8,)"),
+    "noise only in training": ("noise", "In eval mode"),
+    "sigma detached": ("detached", "of logvar"),
+    "standardized digits": ("targets", "-0.424 to 2.82"),
+    "digits from 0 to 255": ("targets", "0 to 255"),
+    "squares": ("likelihood", "sigma = 0.707;"),
+    "mean of squares": ("likelihood", "sigma = 19.8;"),
+    "Gaussian, sigma 0.1": ("likelihood", "sigma = 0.1;"),
+    "Gaussian, sigma learned": ("likelihood", f"sigma = {math.exp(-1.5):.3g};"),
+    "beta-VAE": ("kl weight", "beta = 4 "),
+    "free bits": ("free bits", "weighs 0 of"),
+}
+
+
+@pytest.mark.parametrize("name", SEEN)
+def test_the_message_has_the_planted_number(name: str) -> None:
+    kind, number = SEEN[name]
+    finding = next(f for f in outcome(name).findings if f.name == kind)
+    assert number in finding.message
+    assert finding.message.endswith(KINDS[kind][1])
+    assert finding.section == KINDS[kind][0]
+
+
+def test_the_hidden_beta_is_that_of_the_residuals() -> None:
+    case = CORRECT["summed squares"]
+    model = case.model()
+    torch.manual_seed(3)
+    recon = model(digits())[0]
+    error = (recon - digits()).square().mean()  # another draw of z changes it by some percent
+    message = next(f.message for f in outcome("summed squares").findings if f.name == "likelihood")
+    hidden = float(
+        message.split("KL weighs ")[1].split(".", 2)[0]
+        + "."
+        + message.split("KL weighs ")[1].split(".")[1]
+    )
+    assert hidden == pytest.approx(0.5 / error.item(), rel=0.05)
+
+
+@pytest.mark.parametrize("name", CORRECT | PLANTED)
+def test_every_name_is_found_or_right_or_not_checked(name: str) -> None:
+    result = outcome(name)
+    parts = [{f.name for f in result.findings}, {*result.right}, result.not_checked.keys()]
+    assert set.union(*map(set, parts)) == KINDS.keys()
+    assert sum(map(len, parts)) == len(KINDS)
+    assert [f.level for f in result.findings] == sorted(f.level for f in result.findings)
+
+
+# --- what could not be checked --------------------------------------------------------------------
+
+
+def numpy_noise(model: nn.Module, mu: Tensor, logvar: Tensor) -> Tensor:
+    return mu + torch.from_numpy(np.random.randn(*mu.shape)).to(mu) * (0.5 * logvar).exp()
+
+
+def inverse_cdf(model: nn.Module, mu: Tensor, logvar: Tensor) -> Tensor:
+    return mu + torch.special.ndtri(torch.rand_like(mu)) * (0.5 * logvar).exp()
+
+
+def mean_of_five(model: nn.Module, mu: Tensor, logvar: Tensor) -> Tensor:
+    return (mu + torch.randn(5, *mu.shape) * (0.5 * logvar).exp()).mean(0)
+
+
+@pytest.mark.parametrize("step", [numpy_noise, inverse_cdf, mean_of_five])
+def test_noise_out_of_reach_is_not_called_right(step: Callable[..., Tensor]) -> None:
+    result = checkup(noisy(MLP, step)(), mean_of(bits), digits())
+    assert result.ok
+    assert result.not_checked.keys() >= {"noise", "variance", "detached"}
+
+
+def test_an_unknown_likelihood_is_not_called_right() -> None:
+    def continuous(recon: Tensor, x: Tensor) -> Tensor:
+        return -torch.distributions.ContinuousBernoulli(logits=recon).log_prob(x).sum(1)
+
+    result = checkup(MLP(linear), mean_of(continuous), digits())
+    assert result.ok
+    assert result.not_checked.keys() >= {"likelihood", "kl weight", "range", "targets"}
+    assert {"noise", "variance", "detached", "kl formula", "batch size"} <= {*result.right}
+
+
+def test_a_frozen_model_is_not_called_attached() -> None:
+    assert "detached" in checkup(MLP().requires_grad_(False), vanilla, digits()).not_checked
+
+
+def test_a_loss_that_fails_later_leaves_its_probe_out() -> None:
+    def picky(recon: Tensor, x: Tensor, mu: Tensor, logvar: Tensor) -> Tensor:
+        if len(mu) > 32:
+            raise RuntimeError("too many images")
+        return vanilla(recon, x, mu, logvar)
+
+    result = checkup(MLP(), picky, digits())
+    assert "too many images" in result.not_checked["batch size"]
+    assert result.not_checked.keys() >= {"batch sum", "kl weight", "pixels averaged"}
+    assert "noise" in result.right
+
+
+# --- nothing is changed ---------------------------------------------------------------------------
+
+
+class Counting:
+    """A loss that warms up by its own calls, which is a bad habit, and keeps a list."""
+
+    def __init__(self) -> None:
+        self.calls, self.values = 0, []
+
+    def __call__(self, recon: Tensor, x: Tensor, mu: Tensor, logvar: Tensor) -> Tensor:
+        self.calls += 1
+        value = (bits(recon, x) + min(1.0, self.calls / 10) * kl(mu, logvar).sum(1)).mean()
+        self.values.append(value.item())
+        return value
+
+
+def state_of(*modules: nn.Module) -> list[Any]:
+    seen: list[Any] = [torch.get_rng_state(), str(np.random.get_state()), random.getstate()]
+    for module in (m for top in modules for m in top.modules()):
+        seen += [
+            module.training,
+            {*vars(module)},
+            {k: len(v) for k, v in vars(module).items() if "hooks" in k},
+        ]
+        for tensor in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
+            grad = None if tensor.grad is None else tensor.grad.clone()
+            seen += [id(tensor), tensor.detach().clone(), grad, tensor.requires_grad]
+    return seen
+
+
+def same(a: Any, b: Any) -> bool:
+    return torch.equal(a, b) if isinstance(a, Tensor) and isinstance(b, Tensor) else a == b
+
+
+CHANGING = {
+    "BatchNorm": (Normed, mean_of(bits)),
+    "attributes": (Extended, mean_of(bits)),
+    "seeds": (noisy(MLP, seeded_anew), vanilla),
+    "Python's and numpy's noise": (noisy(Conv, addcmul), vanilla),
+    "dropout": (Dropping, LearnedSigma()),
+    "a failing loss": (MLP, lambda recon, x, mu, logvar: recon),
+}
+
+
+@pytest.mark.parametrize("name", CHANGING)
+def test_nothing_is_changed(name: str) -> None:
+    kind, loss = CHANGING[name]
+    model = fresh(kind)().train()
+    model.fc3.eval() if hasattr(model, "fc3") else model.down.eval()  # a mode within another
+    images = digits() if kind.flat else digits().view(-1, 1, 28, 28)
+    model(images)[0].sum().backward()
+    handle = model.register_forward_hook(lambda *_: None)
+    modules = [model, *([loss] if isinstance(loss, nn.Module) else [])]
+    before, pixels = state_of(*modules), images.clone()
+    if name == "a failing loss":
+        with pytest.raises(ValueError, match="loss must give a scalar"):
+            checkup(model, loss, images)
+    else:
+        checkup(model, loss, images)
+    after = state_of(*modules)
+    assert len(before) == len(after)
+    assert all(map(same, before, after))
+    assert torch.equal(pixels, images)
+    handle.remove()
+    assert not model._forward_hooks
+
+
+def test_a_loss_that_counts_goes_on_where_it_was() -> None:
+    loss = Counting()
+    loss(*_with(digits(), fresh(MLP)()(digits())))
+    kept = loss.values[:]
+    result = checkup(fresh(MLP)(), loss, digits())
+    assert (loss.calls, loss.values) == (1, kept)
+    assert "beta = 0.2 " in next(f.message for f in result.findings if f.name == "kl weight")
+
+
+def test_a_loss_from_before_can_still_go_backward() -> None:
+    model = fresh(MLP)()
+    value = vanilla(*_with(digits(), model(digits())))
+    checkup(model, vanilla, digits())
+    value.backward()
+    assert model.fc1.weight.grad.abs().sum() > 0
+
+
+def test_the_same_words_again_and_under_no_grad() -> None:
+    model = trained(MLP)()
+    first = checkup(model, vanilla, digits())
+    torch.manual_seed(99)
+    with torch.no_grad():
+        assert repr(checkup(model.eval(), vanilla, digits())) == repr(first)
+
+
+# --- what is shown --------------------------------------------------------------------------------
+
+
+def test_the_table_shows_findings_then_right_then_not_checked() -> None:
+    result = outcome("weight 0.00025 on mean squares")
+    text = repr(result)
+    order = [text.index(word) for word in ("kl weight", "checked and right", "not checked")]
+    assert order == sorted(order)
+    assert text.startswith("note")
+    assert max(map(len, text.splitlines())) <= 100
+    assert "See lesson 2, “2.1 Why put a weight on the rate?”" in " ".join(text.split())
+    assert repr(outcome("mean over pixels")).startswith("fault")
+
+
+def test_the_table_of_a_notebook_says_the_same() -> None:
+    result = checkup(
+        MLP(), lambda recon, x, mu, logvar: (recon * 0 + 1).sum() + kl(mu, logvar).sum(), digits()
+    )
+    page = result._repr_html_()
+    for finding in result.findings:
+        assert f">{finding.name}<" in page
+    assert page.count("<tr>") == page.count("</tr>") == len(result.findings) + 2
+    result.skip("a < b", "noise")
+    assert "a &lt; b" in result._repr_html_()
+
+
+def test_every_section_is_in_its_lesson() -> None:
+    headings = {
+        (number(path), line.lstrip("#").strip())
+        for path in LESSONS
+        for cell in markdown_cells(read(path))
+        for line in cell.source.splitlines()
+        if line.startswith("#")
+    }
+    assert {*SECTIONS.values()} <= headings
+    assert {section for section, _ in KINDS.values()} == SECTIONS.keys()
+
+
+def test_it_takes_at_most_a_second_on_the_original() -> None:
+    model, start = Original(), time.perf_counter()
+    checkup(model, vanilla, digits())
+    assert time.perf_counter() - start < 1
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("name", CORRECT | PLANTED)
+def test_a_gpu_gives_the_same_findings(name: str) -> None:
+    case = (CORRECT | PLANTED)[name]
+    model, loss = case.model(), case.loss
+    images = images_for(model, case).cuda()
+    if isinstance(loss, nn.Module):
+        loss = copy.deepcopy(loss).cuda()
+    if isinstance(loss, partial) and "gamma" in loss.keywords:
+        loss = partial(loss.func, gamma=loss.keywords["gamma"].cuda())
+    state = torch.cuda.get_rng_state()
+    with torch.device("cuda"):  # for noise that the models make without a device
+        result = checkup(model.cuda(), loss, images)
+    assert torch.equal(state, torch.cuda.get_rng_state())
+    assert {(f.name, f.level) for f in result.findings} == {
+        (f.name, f.level) for f in outcome(name).findings
+    }

@@ -81,6 +81,7 @@ PIXELS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "Bernoulli after two sigmoids": lambda r, x: (
         (r.sigmoid().sigmoid() - x) * r.sigmoid() * (1 - r.sigmoid())
     ),
+    "Bernoulli with recon and x swapped": lambda r, x: (1 - x).log() - x.log(),
     "squared error": lambda r, x: r - x,  # of a Gaussian with sigma = 1
     "absolute error": lambda r, x: (r - x).sign(),  # of a Laplace distribution with scale 1
 }
@@ -190,12 +191,17 @@ def checkup(model: nn.Module, loss: Callable[..., Tensor], images: Tensor) -> Ch
     """
     _check(model, loss, images)
     result = Checkup()
-    with untouched(model, loss), seeded(0, images.device), torch.enable_grad():
-        subject = Subject(model, loss, images[:MOST].detach())
-        for probe in (pixels, kl, free_bits, batches, balance, likelihood, values, noise):
-            probe(subject, result)
-        for probe in (modes, extremes, overflow):
-            probe(subject, result)
+    with (
+        untouched(model, loss) as put_back,
+        seeded(0, images.device),
+        torch.enable_grad(),
+    ):
+        subject = Subject(model, loss, images[:MOST].detach(), put_back)
+        for probe, names in PROBES.items():
+            try:
+                probe(subject, result)
+            except Exception as error:  # of the user's code, where a probe leads it
+                result.skip(f"{type(error).__name__}: {error}"[:200], *names)
     return result.settle()
 
 
@@ -215,30 +221,44 @@ def _check(model: nn.Module, loss: Callable[..., Tensor], images: Tensor) -> Non
 
 
 @contextmanager
-def untouched(*parts: Any) -> Iterator[None]:
-    """Put back tensors, modes and attributes of modules, and numpy's and Python's random state."""
-    parts = (*parts, *(getattr(p, "__self__", None) for p in parts))  # a method's owner
+def untouched(*parts: Any) -> Iterator[Callable[[], None]]:
+    """Put back tensors and attributes (modes, counters), and numpy's and Python's random state.
+
+    What it hands over puts back the attributes alone: a loss that counts its calls to raise beta
+    then gives the same beta to every probe.
+    """
+    parts = (*parts, *(getattr(p, name, None) for p in parts for name in ("__self__", "func")))
     modules = {m for p in parts if isinstance(p, nn.Module) for m in p.modules()}
-    owners = modules | {p for p in parts if hasattr(p, "__dict__")}
-    kept = [
-        (vars(o), {k: dict(v) if isinstance(v, dict) else v for k, v in vars(o).items()})
-        for o in owners
-    ]
+    owners = {*modules, *(p for p in parts if hasattr(p, "__dict__"))}
+    kept = [(vars(o), {k: (v, _content(v)) for k, v in vars(o).items()}) for o in owners]
     tensors = [t for m in modules for t in (*m.parameters(False), *m.buffers(False))]
     copies = [t.detach().clone() for t in tensors]
     states = np.random.get_state(), random.getstate()
-    try:
-        yield
-    finally:
-        np.random.set_state(states[0])
-        random.setstate(states[1])
+
+    def put_back() -> None:
         for now, before in kept:
             now.clear()
-            now.update(before)
+            for name, (value, content) in before.items():
+                now[name] = value
+                if content is not None and _content(value) != content:
+                    value.clear()
+                    (value.update if isinstance(value, dict) else value.extend)(content)
+
+    try:
+        yield put_back
+    finally:
+        put_back()
+        np.random.set_state(states[0])
+        random.setstate(states[1])
         with torch.no_grad():
             for tensor, copy in zip(tensors, copies):
                 if not torch.equal(tensor, copy):  # a needless write would break the user's graph
                     tensor.copy_(copy)
+
+
+def _content(value: Any) -> Any:
+    """What a container holds, to be put back into the same one: hooks know theirs."""
+    return value.copy() if isinstance(value, (dict, list)) else None
 
 
 # --- what is probed -------------------------------------------------------------------------------
@@ -259,7 +279,7 @@ class Draws(TorchDispatchMode):
     """Sees every operation, plants noise in the place of noise, and keeps what may be z.
 
     Whatever a model calls (randn_like, normal_, rsample ...) comes here as one of few operations.
-    Normal numbers that fit z become +-level, others of them 0; uniform ones become the level.
+    Normal numbers that fit z become +-level, others 0; uniform ones become 1/2 + level / 4.
     """
 
     def __init__(self, shape: torch.Size | None, level: float | None) -> None:
@@ -281,16 +301,16 @@ class Draws(TorchDispatchMode):
                 coin = torch.rand(out.shape, generator=torch.Generator().manual_seed(7)) - 0.5
                 out.copy_(mean + std * (self.level if fits else 0.0) * coin.sign().to(out))
             elif self.level is not None and fits:
-                out.fill_(self.level)
+                out.fill_(0.5 + self.level / 4)
         if isinstance(out, Tensor) and out.numel() == self.size and out.is_floating_point():
             self.held.append(out.detach().clone())
         return out
 
     @staticmethod
     def _moments(name: str, args: Any, kwargs: Any) -> tuple[Any, Any]:
-        given = {"normal": args[:2], "normal_": args[1:3]}.get(name, ())
-        mean, std = (*given, *(0.0, 1.0)[len(given) :])
-        return kwargs.get("mean", mean), kwargs.get("std", std)
+        first = {"normal": 0, "normal_": 1}.get(name, len(args))
+        given = dict(zip(("mean", "std"), args[first:])) | kwargs
+        return given.get("mean", 0.0), given.get("std", 1.0)
 
 
 class Subject:
@@ -306,8 +326,14 @@ class Subject:
         averaged: is D, is the KL a mean over the batch; empty if neither mean nor sum.
     """
 
-    def __init__(self, model: nn.Module, loss: Callable[..., Tensor], images: Tensor) -> None:
-        self.model, self.loss, self.images = model, loss, images
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: Callable[..., Tensor],
+        images: Tensor,
+        put_back: Callable[[], None],
+    ) -> None:
+        self.model, self.loss, self.images, self.put_back = model, loss, images, put_back
         self.shape: torch.Size | None = None
         with torch.no_grad():
             self.own = self.run(None, train=False)
@@ -323,8 +349,8 @@ class Subject:
         self.slope = self._first_slopes()
 
     def _plant(self, device: torch.device) -> list[Tensor]:
-        """Pixels 0 or 1, in case the loss rounds them; mu above any floor; t fit for a sigma."""
-        shapes = (self.own.recon.shape, self.images.shape, self.shape, self.shape)
+        """Pixels 0 or 1, mu above any floor; t fit for a sigma."""
+        shapes = (v.shape for v in (self.own.recon, self.images, self.own.mu, self.own.t))
         uniform = [torch.rand(shape, dtype=torch.float64) for shape in shapes]
         signed = (uniform[2] - 0.5).sign() * (2 + 2 * torch.rand_like(uniform[2]))
         made = [0.1 + 0.8 * uniform[0], uniform[1].round(), signed, 0.3 + 1.3 * uniform[3]]
@@ -344,6 +370,7 @@ class Subject:
 
     def run(self, level: float | None, *, train: bool, seed: int = 0, factor: float = 1.0) -> Run:
         """One pass with planted noise, or with the model's own if ``level`` is None."""
+        self.put_back()
         self.model.train(train)
         reseed(seed, self.images.device)
         got = f"images {tuple(self.images.shape)} of {self.images.dtype} on {self.images.device}"
@@ -373,6 +400,7 @@ class Subject:
 
     def value(self, *tensors: Tensor) -> Tensor:
         """The loss, which may draw noise: the same each time."""
+        self.put_back()
         reseed(0, self.images.device)
         value = self.loss(*tensors)
         if not isinstance(value, Tensor) or value.numel() != 1:
@@ -415,16 +443,19 @@ def slope_of(function: Callable[[Tensor], Tensor], t: Tensor) -> Tensor:
 
 def pixels(s: Subject, result: Checkup) -> None:
     """Which likelihood has this slope in a pixel, and with what weight?"""
-    recon, x = s.planted[:2]
+    recon, x, mu, t = s.planted
     if not s.slope[0].any():
         result.add("fault", "detached", "The loss has no slope in the reconstruction")
-    elif recon.numel() == x.numel():
-        scales = {
-            name: factor_of(s.slope[0], form(recon, x.reshape_as(recon)))
-            for name, form in PIXELS.items()
-        }
-        s.pixel = next((name for name, scale in scales.items() if not math.isnan(scale)), "")
-        s.d_scale = scales.get(s.pixel, math.nan)
+    for shade in (0.25 + 0.5 * x, x) if recon.numel() == x.numel() else ():
+        try:
+            slope = s.slopes(recon, shade, mu, t)
+        except Exception:  # a loss that takes no grey pixels
+            continue
+        for name, form in PIXELS.items():
+            scale = factor_of(slope[0], form(recon, shade.reshape_as(recon)))
+            if not math.isnan(scale):
+                s.pixel, s.d_scale, s.planted[1], s.slope = name, scale, shade, slope
+                return
 
 
 def kl(s: Subject, result: Checkup) -> None:
@@ -472,23 +503,21 @@ def _alone(s: Subject) -> bool:
 
 def _reading(s: Subject, result: Checkup, slope: Tensor, t: Tensor) -> str:
     """Find what t is to the KL, given its slope over that of 1/2 mu^2 + ...; say what is wrong."""
-    parts = {
-        name: (0.5 * slope_of(square, t), 0.5 * slope_of(lambda v, f=square: f(v).log(), t))
-        for name, (square, _) in READINGS.items()
-    }
-    for name, (square, log) in parts.items():
-        factor = factor_of(slope, square - log)
+    parts = {}  # of the KL's slope: from sigma^2, and from its logarithm
+    for name, (square, _) in READINGS.items():
+        d_square = slope_of(square, t)
+        parts[name] = (0.5 * d_square, 0.5 * d_square / square(t))
+    for name, (rise, fall) in parts.items():
+        factor = factor_of(slope, rise - fall)
         if near(factor, 1):
             s.reading = name
             return ""
         if not math.isnan(factor):
             why = "a 1/2 is missing in one of them, or terms are swapped"
             return f"The part with logvar weighs {factor:.3g} times the part with mu: {why}"
-    for (of_square, (square, _)), (of_log, (_, log)) in product(parts.items(), parts.items()):
-        if close(slope, square - log):
-            seen = (
-                f"The KL takes logvar for {of_square} in sigma^2 and for {of_log} in its logarithm"
-            )
+    for (one, (rise, _)), (other, (_, fall)) in product(parts.items(), parts.items()):
+        if close(slope, rise - fall):
+            seen = f"The KL takes logvar for {one} in sigma^2 and for {other} in its logarithm"
             result.add("fault", "variance", seen)
             return ""
     return "The slope in logvar is that of no KL to N(0, I)"
@@ -586,7 +615,7 @@ def balance(s: Subject, result: Checkup) -> None:
         result.add("note", "kl weight", f"The KL weighs beta = {beta:.4g} times D")
 
 
-BERNOULLI = [*PIXELS][:3]
+BERNOULLI = [*PIXELS][:4]
 
 
 def _uneven(s: Subject, result: Checkup) -> None:
@@ -629,6 +658,9 @@ def likelihood(s: Subject, result: Checkup) -> None:
     if not s.pixel:
         return result.skip("the slope in a pixel is that of no known likelihood", "likelihood")
     result.right.append("likelihood")
+    if s.pixel == "Bernoulli with recon and x swapped":
+        seen = "The slope in a pixel is that of a cross-entropy with recon and x swapped"
+        result.add("fault", "likelihood", seen)
     if s.pixel in BERNOULLI or math.isnan(s.kl_scale) or not s.averaged:
         return
     d, r = (v * (len(s.images) if a else 1) for v, a in zip((s.d_scale, s.kl_scale), s.averaged))
@@ -718,7 +750,7 @@ def _noise_in(s: Subject, *, train: bool) -> tuple[str, str, tuple[Run, Run] | N
         return "unknown", "noise comes to the decoder, but not as mu + sigma * noise", None
     if "other normal" in kinds or not close(first.recon, again.recon, 1e-4):
         return "unknown", "there is noise of another shape, or from elsewhere than PyTorch", None
-    return "wrong", "z is mu: no noise comes to the decoder", None
+    return "wrong", "z is mu, or mu and a constant: no noise comes to the decoder", None
 
 
 def _is_z(k: int, still: Run, moved: Run) -> bool:
@@ -732,10 +764,12 @@ def _is_z(k: int, still: Run, moved: Run) -> bool:
 def _uniform_in(s: Subject, train: bool) -> tuple[str, str, None]:
     """Uniform numbers instead of normal ones, or to make normal ones from, which is not linear?"""
     with torch.no_grad():
-        runs = [s.run(level, train=train) for level in (0.0, 0.5, 0.7, 0.9)]
-    for zero, half, more, most in zip(*(run.held for run in runs)):
-        at_mu = any(close(v.flatten(), runs[0].mu.flatten(), 1e-5) for v in (zero, half))
-        if at_mu and not close(half, zero, 1e-6) and close(most - more, more - half, 1e-3):
+        runs = [s.run(level, train=train) for level in (0.0, 0.8, 1.6)]  # 0.5, 0.7, 0.9
+    mu = runs[0].mu.flatten()
+    for half, more, most in zip(*(run.held for run in runs)):
+        at_half, at_zero = half.flatten(), (half - 2.5 * (more - half)).flatten()
+        linear = close(most - more, more - half, 1e-3) and not close(more, half, 1e-6)
+        if linear and (close(at_half, mu, 1e-5) or close(at_zero, mu, 1e-5)):
             return "wrong", "the noise is uniform, not normal", None
     return "unknown", "uniform numbers are drawn, and what becomes of them is not seen", None
 
@@ -786,9 +820,11 @@ def modes(s: Subject, result: Checkup) -> None:
     """Is the loss the same in eval and train mode when z = mu in both?"""
     if _unfit(s, result, "modes"):
         return
-    with torch.no_grad():  # eval first: in train mode BatchNorm moves its averages
-        runs = [s.run(0.0, train=train) for train in (False, True)]
-        low, high = (float(s.value(run.recon, s.images, run.mu, run.t)) for run in runs)
+    with torch.no_grad():  # train mode last: there BatchNorm moves its averages
+        runs = [s.run(0.0, train=train) for train in (False, False, True)]
+        low, again, high = (float(s.value(run.recon, s.images, run.mu, run.t)) for run in runs)
+    if low != again:
+        return result.skip("the loss changes without a change of mode", "modes")
     result.right.append("modes")
     if not math.isclose(low, high, rel_tol=1e-5, abs_tol=1e-5):
         seen = f"With z = mu the loss is {low:.5g} in eval mode and {high:.5g} in train mode"
@@ -796,7 +832,7 @@ def modes(s: Subject, result: Checkup) -> None:
 
 
 def _unfit(s: Subject, result: Checkup, name: str) -> bool:
-    """May the loss not be asked about the model's own outputs?"""
+    """Does the loss not take the model's own outputs? On a GPU, to try it would end Python."""
     unfit = not s.finite or any(f.name in ("range", "targets") for f in result.findings)
     if unfit:
         result.skip("the loss does not take what the model gives", name)
@@ -808,7 +844,8 @@ def extremes(s: Subject, result: Checkup) -> None:
     if not s.finite:
         return result.add("fault", "not finite", "The model's outputs hold NaN or infinity")
     recon = s.planted[0]
-    low, high = {BERNOULLI[0]: (0.0, 1.0), BERNOULLI[1]: (-60.0, 60.0)}.get(s.pixel, (-10.0, 10.0))
+    ends = {BERNOULLI[0]: (0.0, 1.0), BERNOULLI[1]: (-60.0, 60.0), "squared error": (-10.0, 10.0)}
+    low, high = ends.get(s.pixel, (0.1, 0.9))
     third = torch.arange(recon.numel(), device=recon.device).view_as(recon) % 3 == 0
     tried = {f"for outputs of {low:g} and {high:g}": {0: torch.where(third, low, high)}}
     for power in (-20, 20):
@@ -835,11 +872,24 @@ def overflow(s: Subject, result: Checkup) -> None:
         return
     if _stays_finite(s, {3: torch.full_like(s.planted[3], 2 * limit)}):
         return
-    try:
-        with torch.no_grad():
-            far = [float(s.run(0.0, train=False, factor=k).t.max()) for k in (-1e6, 1e6)]
-    except ValueError:
-        return result.skip("the model takes no images far from these", "not finite")
+    with torch.no_grad():
+        far = [float(s.run(0.0, train=False, factor=k).t.max()) for k in (-1e6, 1e6)]
     if not max(far) < limit:
         seen = f"Nothing bounds logvar, and its exponential overflows above {limit:.3g}"
         result.add("note", "not finite", seen)
+
+
+# Every probe, and the names that it alone could settle.
+PROBES: dict[Callable[[Subject, Checkup], None], tuple[str, ...]] = {
+    pixels: (),
+    kl: ("kl formula", "batch term", *OF_KL),
+    free_bits: ("free bits",),
+    batches: OF_BATCH,
+    balance: OF_BALANCE,
+    likelihood: ("likelihood",),
+    values: ("range", "targets"),
+    noise: OF_NOISE,
+    modes: ("modes",),
+    extremes: ("not finite",),
+    overflow: ("not finite",),
+}
