@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import math
 import random
+import re
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -136,8 +137,9 @@ def distribution(model: nn.Module, mu: Tensor, logvar: Tensor) -> Tensor:
 
 
 def addcmul(model: nn.Module, mu: Tensor, logvar: Tensor) -> Tensor:
-    generator = torch.Generator().manual_seed(random.randrange(2**32))
-    return torch.addcmul(mu, logvar.exp().sqrt(), torch.randn(mu.shape, generator=generator))
+    own = torch.Generator(mu.device).manual_seed(random.randrange(2**32))
+    eps = torch.randn(mu.shape, generator=own, device=mu.device)
+    return torch.addcmul(mu, logvar.exp().sqrt(), eps)
 
 
 def torch_normal(model: nn.Module, mu: Tensor, logvar: Tensor) -> Tensor:
@@ -763,6 +765,9 @@ PLANTED: dict[str, Case] = {
     "absolute values": Case(
         fresh(Conv), mean_of(lambda r, x: (r - x).abs().flatten(1).sum(1)), "likelihood"
     ),
+    "recon and x swapped": Case(
+        fresh(MLP), mean_of(lambda recon, x: bits(x.view_as(recon), recon)), "likelihood"
+    ),
     # what else
     "dropout, trained": Case(trained(Dropping), vanilla, "modes"),
     "BatchNorm in the decoder": Case(fresh(NormedMLP), vanilla, "modes"),
@@ -775,6 +780,7 @@ PLANTED: dict[str, Case] = {
     ),
 }  # fmt: skip
 NOTES = {"likelihood", "modes", "kl weight", "batch sum", "free bits", "batch term"}
+SWAPPED = "recon and x swapped"  # a likelihood that cannot be meant
 MAY_BE_NOTE = {"KL without 1/2"}  # the same as beta = 2, so it may be meant
 
 
@@ -832,7 +838,7 @@ def test_a_planted_mistake_is_found(name: str) -> None:
     assert found(name) - names(case.names) - names(case.also) <= USUAL, result
     if name not in MAY_BE_NOTE:
         assert names(case.names) - NOTES <= found(name, "fault"), result
-        assert result.ok == (names(case.names) <= NOTES), result
+        assert result.ok == (names(case.names) <= NOTES and name != SWAPPED), result
 
 
 def test_every_finding_has_three_variants() -> None:
@@ -845,7 +851,7 @@ SEEN = {  # planted numbers that a message must name
     "mean over pixels": ("pixels averaged", "784"),
     "means of everything": ("pixels averaged", "beta = 98 "),
     "KL mean over dimensions": ("kl averaged", "0.125"),
-    "KL mean over the batch": ("kl averaged", "0.0312"),  # of 32
+    "KL mean over the batch": ("kl averaged", "0.0625"),  # of 16
     "KL mean over dimensions, beta 4": ("kl weight", "by 4"),
     "weight B / N": ("kl weight", "0.002133"),
     "weight 0.00025 on mean squares": ("kl weight", "by 0.00025"),
@@ -886,12 +892,8 @@ def test_the_hidden_beta_is_that_of_the_residuals() -> None:
     recon = model(digits())[0]
     error = (recon - digits()).square().mean()  # another draw of z changes it by some percent
     message = next(f.message for f in outcome("summed squares").findings if f.name == "likelihood")
-    hidden = float(
-        message.split("KL weighs ")[1].split(".", 2)[0]
-        + "."
-        + message.split("KL weighs ")[1].split(".")[1]
-    )
-    assert hidden == pytest.approx(0.5 / error.item(), rel=0.05)
+    hidden = re.search(r"KL weighs ([\d.]+)\. ", message)
+    assert float(hidden[1]) == pytest.approx(0.5 / error.item(), rel=0.05)
 
 
 @pytest.mark.parametrize("name", CORRECT | PLANTED)
@@ -918,7 +920,11 @@ def mean_of_five(model: nn.Module, mu: Tensor, logvar: Tensor) -> Tensor:
     return (mu + torch.randn(5, *mu.shape) * (0.5 * logvar).exp()).mean(0)
 
 
-@pytest.mark.parametrize("step", [numpy_noise, inverse_cdf, mean_of_five])
+def exponential(model: nn.Module, mu: Tensor, logvar: Tensor) -> Tensor:
+    return mu + (torch.empty_like(mu).exponential_() - 1) * (0.5 * logvar).exp()
+
+
+@pytest.mark.parametrize("step", [numpy_noise, inverse_cdf, mean_of_five, exponential])
 def test_noise_out_of_reach_is_not_called_right(step: Callable[..., Tensor]) -> None:
     result = checkup(noisy(MLP, step)(), mean_of(bits), digits())
     assert result.ok
@@ -939,9 +945,35 @@ def test_a_frozen_model_is_not_called_attached() -> None:
     assert "detached" in checkup(MLP().requires_grad_(False), vanilla, digits()).not_checked
 
 
+def test_a_decoder_that_ignores_z_is_not_called_detached() -> None:
+    model = MLP()
+    nn.init.zeros_(model.fc2.weight)
+    result = checkup(model, vanilla, digits())
+    assert result.ok
+    assert "detached" in result.not_checked
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_makes_no_fault(dtype: torch.dtype) -> None:
+    result = checkup(MLP(linear).to(dtype), mean_of(logits), digits().to(dtype))
+    assert result.ok, result
+    assert {"noise", "detached", "kl formula"} <= {*result.right}
+
+
+def test_sigmas_that_are_all_one_are_not_called_right() -> None:
+    model = MLP()
+    for head in (model.logvar, model.mu):
+        nn.init.zeros_(head.weight)
+        nn.init.zeros_(head.bias)
+    result = checkup(model, vanilla, digits())
+    assert result.ok, result
+    assert "variance" in result.not_checked
+    assert {"noise", "detached"} <= {*result.right}
+
+
 def test_a_loss_that_fails_later_leaves_its_probe_out() -> None:
     def picky(recon: Tensor, x: Tensor, mu: Tensor, logvar: Tensor) -> Tensor:
-        if len(mu) > 32:
+        if len(mu) > 16:
             raise RuntimeError("too many images")
         return vanilla(recon, x, mu, logvar)
 
@@ -1082,25 +1114,27 @@ def test_every_section_is_in_its_lesson() -> None:
 
 
 def test_it_takes_at_most_a_second_on_the_original() -> None:
-    model, start = Original(), time.perf_counter()
+    model, start = Original(), time.process_time()  # of one thread, whatever else runs
     checkup(model, vanilla, digits())
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-@pytest.mark.parametrize("name", CORRECT | PLANTED)
-def test_a_gpu_gives_the_same_findings(name: str) -> None:
-    case = (CORRECT | PLANTED)[name]
-    model, loss = case.model(), case.loss
-    images = images_for(model, case).cuda()
-    if isinstance(loss, nn.Module):
-        loss = copy.deepcopy(loss).cuda()
-    if isinstance(loss, partial) and "gamma" in loss.keywords:
-        loss = partial(loss.func, gamma=loss.keywords["gamma"].cuda())
+def test_a_gpu_gives_the_same_findings() -> None:
+    different = {}
     state = torch.cuda.get_rng_state()
-    with torch.device("cuda"):  # for noise that the models make without a device
-        result = checkup(model.cuda(), loss, images)
+    for name, case in (CORRECT | PLANTED).items():
+        model, loss = case.model(), case.loss
+        images = images_for(model, case).cuda()
+        if isinstance(loss, nn.Module):
+            loss = copy.deepcopy(loss).cuda()
+        if isinstance(loss, partial) and "gamma" in loss.keywords:
+            loss = partial(loss.func, gamma=loss.keywords["gamma"].cuda())
+        with torch.device("cuda"):  # for noise that the models make without a device
+            result = checkup(model.cuda(), loss, images)
+        parts = {(f.name, f.level) for f in result.findings}
+        expected = {(f.name, f.level) for f in outcome(name).findings}
+        if parts != expected or result.right != outcome(name).right:
+            different[name] = result
+    assert not different
     assert torch.equal(state, torch.cuda.get_rng_state())
-    assert {(f.name, f.level) for f in result.findings} == {
-        (f.name, f.level) for f in outcome(name).findings
-    }
