@@ -14,6 +14,7 @@ import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -85,6 +86,13 @@ PIXELS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "squared error": lambda r, x: r - x,  # of a Gaussian with sigma = 1
     "absolute error": lambda r, x: (r - x).sign(),  # of a Laplace distribution with scale 1
 }
+BERNOULLI = [*PIXELS][:4]
+# Names that share what a probe must know first.
+OF_KL = ("kl sign", "kl weight", "kl averaged", "pixels averaged", "likelihood", "variance")
+OF_BALANCE = ("kl sign", "kl weight", "kl averaged", "pixels averaged")
+OF_BATCH = ("batch size", "batch sum")
+OF_NOISE = ("noise", "variance", "detached")
+NO_PIXEL = "the slope in a pixel is that of no known likelihood"
 MOST = 16  # images that the probes use
 
 
@@ -151,29 +159,21 @@ class Checkup:
         return self
 
     def _rows(self) -> list[tuple[str, str, str]]:
-        rows = [(f.level, f.name, _with_section(f)) for f in self.findings]
+        place = {key: f"See lesson {n}, “{heading}”." for key, (n, heading) in SECTIONS.items()}
+        rows = [(f.level, f.name, f"{f.message} {place[f.section]}") for f in self.findings]
         rows.append(("right", "checked and right", ", ".join(self.right) or "nothing"))
         left = "; ".join(f"{name} ({why})" for name, why in self.not_checked.items())
         return [*rows, ("open", "not checked", left or "nothing")]
 
     def __repr__(self) -> str:
         rows = [(f"{level:<6} {name:<18} ", words) for level, name, words in self._rows()]
-        pad = " " * 26
-        filled = [
-            textwrap.fill(words, 100, initial_indent=start, subsequent_indent=pad)
-            for start, words in rows
-        ]
-        return "\n".join(filled)
+        fill = partial(textwrap.fill, width=100, subsequent_indent=" " * 26)
+        return "\n".join(fill(words, initial_indent=start) for start, words in rows)
 
     def _repr_html_(self) -> str:
         cell = "<td style='text-align:left'>{}</td>".format
         rows = ("".join(cell(html.escape(part)) for part in row) for row in self._rows())
         return "<table>" + "".join(f"<tr>{row}</tr>" for row in rows) + "</table>"
-
-
-def _with_section(finding: Finding) -> str:
-    lesson, heading = SECTIONS[finding.section]
-    return f"{finding.message} See lesson {lesson}, “{heading}”."
 
 
 @torch.enable_grad()
@@ -500,9 +500,6 @@ def kl(s: Subject, result: Checkup) -> None:
         result.skip("the KL has no known form", *OF_KL)
 
 
-OF_KL = ("kl sign", "kl weight", "kl averaged", "pixels averaged", "likelihood", "variance")
-
-
 def _alone(s: Subject) -> bool:
     """Do the slopes of the first image stay when the codes of the others move?"""
     others = [v.clone() for v in s.planted]
@@ -578,14 +575,10 @@ def batches(s: Subject, result: Checkup) -> None:
         result.fault("batch size", "Of D and KL one is a sum over the batch, one a mean")
 
 
-OF_BATCH = ("batch size", "batch sum")
-OF_BALANCE = ("kl sign", "pixels averaged", "kl averaged", "kl weight")
-
-
 def balance(s: Subject, result: Checkup) -> None:
     """What does the KL of an image weigh beside its D, and where does that weight come from?"""
     if math.isnan(s.d_scale) or not s.averaged:
-        return result.skip("the slope in a pixel is that of no known likelihood", *OF_BALANCE)
+        return result.skip(NO_PIXEL, *OF_BALANCE)
     if math.isnan(s.kl_scale):
         return
     result.right.extend(OF_BALANCE)
@@ -617,9 +610,6 @@ def balance(s: Subject, result: Checkup) -> None:
         result.note("kl formula", "The KL is twice the closed form: a 1/2 is missing, or beta = 2")
     elif not near(beta, 1):
         result.note("kl weight", f"The KL weighs beta = {beta:.4g} times D")
-
-
-BERNOULLI = [*PIXELS][:4]
 
 
 def _of_one_image(s: Subject) -> tuple[float, float]:
@@ -667,7 +657,7 @@ def _over_dims(s: Subject, scale: float) -> bool:
 def likelihood(s: Subject, result: Checkup) -> None:
     """A squared error is a Gaussian: name its sigma, and the beta that it hides."""
     if not s.pixel:
-        return result.skip("the slope in a pixel is that of no known likelihood", "likelihood")
+        return result.skip(NO_PIXEL, "likelihood")
     result.right.append("likelihood")
     if s.pixel == "Bernoulli with recon and x swapped":
         seen = "The slope in a pixel is that of a cross-entropy with recon and x swapped"
@@ -688,9 +678,7 @@ def likelihood(s: Subject, result: Checkup) -> None:
 def values(s: Subject, result: Checkup) -> None:
     """Are images and the decoder's outputs where the likelihood wants them?"""
     if not s.pixel:
-        return result.skip(
-            "the slope in a pixel is that of no known likelihood", "range", "targets"
-        )
+        return result.skip(NO_PIXEL, "range", "targets")
     result.right.extend(["range", "targets"])
     low, high = (float(v) for v in s.images.aminmax())
     if s.pixel in BERNOULLI and (low < 0 or high > 1):
@@ -734,9 +722,6 @@ def noise(s: Subject, result: Checkup) -> None:
     if torch.equal(pair[0].recon, pair[1].recon):
         return result.skip("the decoder does not listen to z", "detached")
     detached(s, result)
-
-
-OF_NOISE = ("noise", "variance", "detached")
 
 
 def _noise_in(s: Subject, *, train: bool) -> tuple[str, str, tuple[Run, Run] | None]:
