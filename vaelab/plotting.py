@@ -65,8 +65,8 @@ CYCLE = [BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY, WINE, GREY, BLACK, YELLOW
 LINESTYLES: list[Any] = ["-", "--", "-.", ":"]
 DIGIT_MARKERS = "os^vDP*X<>"
 NATS = "nats per image"
-PAPER = ["figure.facecolor", "figure.edgecolor", "axes.facecolor", "savefig.facecolor"]
-INK = ["text.color", "axes.labelcolor", "xtick.color", "ytick.color", "patch.edgecolor"]
+PAPER: list[Any] = ["figure.facecolor", "figure.edgecolor", "axes.facecolor", "savefig.facecolor"]
+INK: list[Any] = ["text.color", "axes.labelcolor", "xtick.color", "ytick.color", "patch.edgecolor"]
 INK += [f"boxplot.{part}.color" for part in ("boxprops", "capprops", "flierprops", "whiskerprops")]
 INK += ["boxplot.flierprops.markeredgecolor", "lines.color"]
 
