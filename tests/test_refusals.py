@@ -196,9 +196,7 @@ X, MEAN, STD = st.one_of(WORDS, st.just(None), NOT_FINITE), None, None
 POINT = st.one_of(WORDS, st.sampled_from([None, [1.0], torch.tensor([NAN])]), NOT_FINITE)
 SPREAD = st.one_of(POINT, NEGATIVE, st.just(0))
 FIT = {"model": SMALL, "digits": FOUR, "steps": 2, "batch_size": 2, "evaluations": 1}
-NO_OBJECTIVE = st.sampled_from(
-    [vaelab.ELBO, 0.5, "ELBO", {"beta": 1}]
-)
+NO_OBJECTIVE = st.sampled_from([vaelab.ELBO, 0.5, "ELBO", {"beta": 1}])
 NO_SCHEDULE = st.one_of(
     AT_LEAST_0.filter(lambda value: not isinstance(value, bool)),
     st.one_of(st.none(), WORDS, NOT_FINITE, NEGATIVE).map(lambda value: lambda progress: value),
