@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
+from datetime import date
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import nbformat
+import numpy as np
 import pytest
 import torch
 from bs4 import BeautifulSoup
@@ -14,7 +17,7 @@ import editions
 import lessons
 from notebook_tools import LESSONS, ROOT, code, code_cells, lesson, read, text
 from vaelab import GaussianToy, diagrams, plotting
-from vaelab.describe import describe
+from vaelab.describe import _metadata, describe
 from vaelab.widgets import BoundExplorer
 
 VAGUE = {"here", "click here", "this", "link", "more", "read more"}
@@ -46,6 +49,35 @@ def test_bars_are_counted_and_panels_numbered() -> None:
     assert "Panel 1 of 2: What the encoder puts into a dimension." in told
     assert "3 bars, the first 2, the last 0.5, the longest 2." in told
     assert "3 bars, the first 1, the last 4, the longest 4." in told
+
+
+@pytest.mark.parametrize(
+    "x, told",
+    [
+        (["vanilla", "annealed", "soft"], "from 109 at vanilla to 90 at soft, highest 111 at anne"),
+        ([date(2024, 1, day) for day in (5, 6, 9)], "from 109 at 2024-01-05 to 90 at 2024-01-09"),
+        (np.array(["2024-01-05T06", "2024-01-05T12", "2024-01-06"], "M8[m]"), "2024-01-05 06:00"),
+    ],
+)
+def test_names_and_dates_on_an_axis_are_told_as_such(x, told: str) -> None:
+    plt.plot(x, [109, 111, 90])
+    assert told in describe(plt.gcf())
+
+
+def test_a_figure_that_defies_description_is_shown_without_words(monkeypatch, recwarn) -> None:
+    figure, ax = plt.subplots()
+    shown = _metadata(figure)
+    assert shown[1]["image/png"]["alt"].startswith("Across: no label, 0 to 1.")
+    monkeypatch.setattr(ax, "get_title", lambda **_: warnings.warn("odd", stacklevel=1) or 1 / 0)
+    assert _metadata(figure) == ({}, {}) and not recwarn.list
+    assert _metadata(plt.figure()) == ({}, {})  # nothing to say
+
+
+def test_gaps_and_empty_groups_are_no_numbers() -> None:
+    plt.plot([1, 2, 3, 4], [np.nan, 5, np.nan, 3], label="loss")
+    plt.scatter([], [])
+    plt.errorbar([1, 2], [3, 4], yerr=1, fmt="none")
+    assert "loss: from 5 at 2 to 3 at 4." in describe(plt.gcf())
 
 
 def test_paths_points_and_fields_are_told() -> None:

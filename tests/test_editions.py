@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import nbformat
 import pytest
@@ -14,7 +15,8 @@ from nbconvert.preprocessors import ExecutePreprocessor
 
 import editions
 import lessons
-from notebook_tools import LESSONS, code, code_cells, lesson, read, tags, text
+from notebook_tools import LESSONS, ROOT, code, code_cells, lesson, read, tags, text
+from publish import SOURCE
 from test_html import EQUATION, requests
 
 LONG = "\n".join(f"number_{i} = {i}" for i in range(60))
@@ -72,6 +74,16 @@ def test_students_get_no_solution_no_output_and_no_badge(path: Path, tmp_path: P
     assert "badge" not in nb.cells[0].source
     assert nb.cells[7].source.endswith("Two of them.\n\n</details>")
     assert nb.cells[1].source == read(path).cells[1].source
+
+
+def test_what_students_get_finds_the_package_from_its_folder(tmp_path: Path) -> None:
+    def source(folder: Path) -> str:
+        nb = read(editions.student(LESSONS[0], folder))
+        return SOURCE.search(code_cells(nb)[0].source)[0]
+
+    with TemporaryDirectory(dir=ROOT) as inside:  # as build/student is
+        assert source(Path(inside) / "student") == 'SOURCE = "../.."'
+    assert source(tmp_path) == 'SOURCE = ".."'
 
 
 def test_what_students_get_runs(path: Path, tmp_path: Path) -> None:

@@ -29,6 +29,19 @@ def rng():
     return np.random.default_rng(0)
 
 
+@pytest.mark.parametrize("style", plt.style.available)
+def test_black_lines_lie_on_white_paper_after_any_style(style):
+    mpl.rcdefaults()
+    plt.style.use(style)
+    plotting.use_style()
+    figure, ax = plt.subplots()
+    ax.set(title="title", xlabel="x", ylabel="y")
+    ink = [ax.title, ax.xaxis.label, ax.text(0, 0, "text"), *ax.get_xticklabels()]
+    assert {to_hex(text.get_color()) for text in ink} == {"#000000"}
+    assert {to_hex(paper.get_facecolor()) for paper in (figure, ax)} == {"#ffffff"}
+    assert mpl.rcParams["savefig.facecolor"] in ("white", "auto")
+
+
 def heights(ax):
     return [bar.get_height() for bar in ax.patches]
 

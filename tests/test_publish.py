@@ -6,8 +6,10 @@ import re
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from IPython.core.inputtransformer2 import TransformerManager
 
 import publish
 from notebook_tools import LESSONS, ROOT, code_cells, read
@@ -81,6 +83,32 @@ def test_every_lesson_begins_with_the_same_cell() -> None:
         first = code_cells(read(path))[0].source
         assert publish.SOURCE.sub('SOURCE = ".."', first) == publish.INSTALL_CELL
     assert len(publish.INSTALL_CELL.splitlines()) <= 12
+
+
+def run_install_cell(folder: Path, monkeypatch, source: str = "..") -> list[str]:
+    """What the first cell of a notebook in this folder does where vaelab is missing."""
+    asked: list[str] = []
+    shell = SimpleNamespace(run_line_magic=lambda magic, line: asked.append(f"{magic} {line}"))
+    cell = publish.SOURCE.sub(f'SOURCE = "{source}"', publish.INSTALL_CELL)
+    code = TransformerManager().transform_cell(cell)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.chdir(folder)
+    exec(code, {"get_ipython": lambda: shell})
+    return asked
+
+
+def test_the_first_cell_installs_vaelab_and_nothing_else(tmp_path: Path, monkeypatch) -> None:
+    install = "pip install --quiet --no-deps {SOURCE}"
+    assert run_install_cell(ROOT / "notebooks", monkeypatch) == [install]
+    assert run_install_cell(tmp_path, monkeypatch, "git+https://example.org/a") == [install]
+    other = tmp_path / "other"  # another project
+    (other / "notebooks").mkdir(parents=True)
+    (other / "pyproject.toml").write_text('[project]\nname = "other"\nversion = "1"\n', "utf-8")
+    for alone in (tmp_path, other / "notebooks", other):
+        with pytest.raises(
+            ModuleNotFoundError, match="a copy of the whole repository, or set"
+        ):
+            run_install_cell(alone, monkeypatch)
 
 
 def test_before_a_stamp_no_place_names_an_address(copy: Path) -> None:

@@ -660,6 +660,11 @@ TABLE: dict[str, Row] = {
     ),
     "versions": Row(lesson.versions, {}, {}),
     "pick_device": Row(lesson.pick_device, {}, {}),
+    "as_committed": Row(
+        lambda settings: lesson.as_committed(STEPS=settings),
+        {"settings": (3000, 3000)},
+        {"settings": (st.sampled_from([3000, None, "ab", (1,), [1, 1], Z]), "STEPS")},
+    ),
     "table": Row(
         lesson.table,
         {"header": ["a", "b"], "rows": [[1, 2.0]]},

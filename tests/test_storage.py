@@ -89,6 +89,13 @@ def test_every_model_comes_back_without_a_history(model, tmp_path):
     assert {p.dtype for p in again.parameters()} == {p.dtype for p in model.parameters()}
 
 
+def test_saving_and_loading_leave_the_global_random_state_alone(run, tmp_path):
+    before = torch.get_rng_state()
+    save(tmp_path / "run.pt", *run)
+    load(tmp_path / "run.pt")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_a_loaded_history_takes_no_further_evaluation(run, few, tmp_path):
     save(tmp_path / "run.pt", *run)
     model, history = load(tmp_path / "run.pt")

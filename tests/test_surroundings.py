@@ -36,6 +36,7 @@ from vaelab import (
     mutual_information,
     save,
 )
+from vaelab.runs import move
 from vaelab.training import Diverged, History
 
 OPTIONS = {"steps": 12, "batch_size": 16, "evaluations": 3, "progress": False}
@@ -430,6 +431,14 @@ def test_one_thread_inside_and_the_setting_as_found_outside(few):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="device 0 exists")
+def test_what_an_objective_holds_moves_with_the_model():
+    penalty = nn.Parameter(torch.ones(2))
+    objective = SoftFreeBits(init=torch.ones(3))
+    objective.penalty = penalty  # moved, it would be another tensor than the one that is stepped
+    move(torch.device("meta"), objective, None)
+    assert objective.init.is_meta and objective.penalty is penalty
+
+
 def test_device_0_is_not_taken_for_no_device(few):
     with pytest.raises(ValueError, match="device must be one that this machine has"):
         fit(small(), few, **OPTIONS, device=0)

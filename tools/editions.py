@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import base64
 import math
+import os
 import re
 import shutil
 import struct
@@ -21,7 +22,7 @@ from nbconvert.preprocessors import ClearOutputPreprocessor, TagRemovePreprocess
 from nbformat import NotebookNode, v4
 
 from lessons import PAGES, ROOT, STUDENT, copy_mathjax, local_links, title
-from publish import with_badges
+from publish import HERE, with_badges
 
 SLIDES = PAGES / "slides"
 REVEAL = ROOT / "build" / "reveal" / "sphinx_revealjs" / "_static" / "revealjs"
@@ -49,6 +50,8 @@ def without_solutions(path: Path) -> NotebookNode:
 def student(path: Path, folder: Path = STUDENT) -> Path:
     """Write a lesson without solutions and outputs.
 
+    Inside this repository, its first cell looks for the package where it lies from there.
+
     Args:
         path: the notebook.
         folder: where the edition goes.
@@ -58,6 +61,10 @@ def student(path: Path, folder: Path = STUDENT) -> Path:
     """
     nb, _ = ClearOutputPreprocessor().preprocess(without_solutions(path), {})
     folder.mkdir(parents=True, exist_ok=True)
+    if folder.resolve().is_relative_to(ROOT):
+        place = Path(os.path.relpath(ROOT, folder.resolve())).as_posix()
+        for cell in nb.cells:
+            cell.source = cell.source.replace(f'SOURCE = "{HERE}"', f'SOURCE = "{place}"')
     nbformat.write(nb, folder / path.name)
     return folder / path.name
 

@@ -65,14 +65,21 @@ CYCLE = [BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY, WINE, GREY, BLACK, YELLOW
 LINESTYLES: list[Any] = ["-", "--", "-.", ":"]
 DIGIT_MARKERS = "os^vDP*X<>"
 NATS = "nats per image"
+PAPER: list[Any] = ["figure.facecolor", "figure.edgecolor", "axes.facecolor", "savefig.facecolor"]
+INK: list[Any] = ["text.color", "axes.labelcolor", "xtick.color", "ytick.color", "patch.edgecolor"]
+INK += [f"boxplot.{part}.color" for part in ("boxprops", "capprops", "flierprops", "whiskerprops")]
+INK += ["boxplot.flierprops.markeredgecolor", "lines.color"]
 
 
 def use_style() -> None:
     """Set matplotlib's rcParams for every lesson: fonts from 12, one palette, a light grid.
 
-    In a notebook, every figure that is shown gets a description for readers who cannot see it.
+    Paper and ink are set too, since black lines would vanish on the paper of a dark style that was
+    chosen before. In a notebook, every figure that is shown gets a description for readers who
+    cannot see it.
     """
     describe_what_is_shown()
+    mpl.rcParams.update(dict.fromkeys(PAPER, "white") | dict.fromkeys(INK, "black"))
     mpl.rcParams.update(
         {
             "figure.figsize": (7.5, 4.2),
