@@ -20,20 +20,23 @@ PACKAGE = ROOT / "vaelab"
 
 # Every module, and the siblings that it may import. `import vaelab` brings those of "__init__".
 MAY_IMPORT: dict[str, set[str]] = {
-    "data": set(),
-    "losses": set(),
-    "model": {"losses"},  # for log p(x|z)
-    "schedules": set(),
-    "toy": set(),
+    "checks": set(),
+    "download": {"checks"},
+    "losses": {"checks"},
+    "runs": {"checks", "losses"},
+    "data": {"checks", "download"},
+    "model": {"checks", "losses"},  # losses: for log p(x|z)
+    "schedules": {"checks"},
+    "toy": {"checks"},
     "describe": set(),
     "plotting": {"describe"},  # every lesson sets the style once, and with it this
-    "diagrams": {"plotting"},  # for the colours
+    "diagrams": {"checks", "plotting"},  # plotting: for the colours
     "lesson": set(),
-    "objectives": {"losses", "schedules"},
-    "diagnostics": {"data", "losses", "model", "schedules"},  # schedules: for check_range
-    "training": {"data", "diagnostics", "losses", "model", "objectives", "schedules"},
+    "objectives": {"checks", "losses", "runs", "schedules"},
+    "diagnostics": {"checks", "data", "losses", "model", "runs"},
+    "training": {"checks", "data", "diagnostics", "losses", "model", "objectives", "runs"},
 }
-MAY_IMPORT["storage"] = {"diagnostics", "model", "training"}
+MAY_IMPORT["storage"] = {"checks", "model", "runs", "training"}
 MAY_IMPORT["__init__"] = {*MAY_IMPORT} - {"describe", "plotting", "diagrams", "lesson"}
 MAY_IMPORT["exercises"] = {*MAY_IMPORT["__init__"]}
 MAY_IMPORT["results"] = {*MAY_IMPORT["__init__"]}
@@ -46,7 +49,7 @@ MAY_IMPORT["kernelfree"] = {*MAY_IMPORT["__init__"], "figures", "widgets"}
 ONLY_IN: dict[str, set[str]] = {
     "ipywidgets": {"widgets"},
     "matplotlib": {"plotting", "diagrams", "figures", "preview", "widgets"},
-    "torchvision": {"data"},
+    "torchvision": {"download"},
 }
 
 
