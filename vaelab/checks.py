@@ -337,11 +337,12 @@ def as_pixels(images: Any) -> Tensor:
         ValueError: if shape or values do not fit. Where one line repairs them, the message ends in
             this line.
     """
-    values, this = _as_tensor(images), _written(images)
+    values = _as_tensor(images)
     shape = tuple(values.shape)
     if len(shape) not in (2, 3, 4) or values.numel() == 0:
         shapes = "(N, H, W), (N, H, W, 1), (N, 1, H, W) or (N, P)"
         raise ValueError(f"images must be {shapes} with N >= 1, got {shape}")
+    this = _written(images)
     first = len(shape) == 4 and shape[1] < shape[3]  # the channel stands before height and width
     if len(shape) == 4:
         axis = 1 if first else 3
@@ -370,12 +371,14 @@ def as_labels(labels: Any, count: int) -> Tensor:
     try:
         array = np.asarray(labels.tolist() if isinstance(labels, Tensor) else labels)
     except ValueError as error:
-        raise ValueError(f"labels must be ({count},), one to an image, got {error}") from error
+        raise ValueError(
+            f"labels must be ({count},), one to each of the images, got {error}"
+        ) from error
     if array.ndim == 2 and len(array) == count:
         line = f"{this}.reshape(-1)" if array.shape[1] == 1 else f"{this}.argmax(1)"
         raise ValueError(f"labels must be ({count},), got {array.shape}: labels = {line}")
     if array.shape != (count,):
-        raise ValueError(f"labels must be ({count},), one to an image, got {array.shape}")
+        raise ValueError(f"labels must be ({count},), one to each of the images, got {array.shape}")
     if array.dtype.kind not in "biu":
         line = "np.asarray(labels).astype(float).astype(int)"
         if not _are_numbers(array, whole=True):
@@ -408,7 +411,7 @@ def _as_tensor(images: Any) -> Tensor:
     if isinstance(images, (str, os.PathLike)):
         raise TypeError(f"images must be arrays; picture files: load_folder({str(images)!r})")
     array = None if isinstance(images, (list, tuple)) else np.asarray(images)
-    if array is not None and array.dtype == object and _are_numbers(array):
+    if array is not None and array.dtype == object and array.ndim and _are_numbers(array):
         array = array.astype(float)
     if array is None or (array.dtype == object and array.ndim):
         parts = [_as_tensor(p if isinstance(p, Tensor) else np.asarray(p)) for p in images]
