@@ -164,7 +164,7 @@ REPAIRED: dict[str, tuple[Any, np.ndarray | None]] = {
     "unequal, of objects": (np.array([WHOLE[0], WHOLE[1, :5]] * 5, dtype=object), None),
     "whole, 0 to 255": (WHOLE.astype(int), SHARES),
     "16 bits": (WHOLE.astype(np.uint16) * 257, SHARES),
-    "16 bits, a tensor": (torch.tensor(WHOLE).to(torch.uint16) * 257, SHARES),
+    "16 bits, a tensor": (torch.tensor(WHOLE).int() * 257, SHARES),
     "yes or no": (BINARY, BINARY * 1.0),
     "uint8, 0 and 1": (BINARY.astype(np.uint8), BINARY * 1.0),
     "int64, 0 and 1": (torch.tensor(BINARY).long(), BINARY * 1.0),
