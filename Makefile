@@ -115,6 +115,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@test -x $(RUN) || { echo "==> Making the environment $(VENV)"; $(PYTHON) -m venv $(VENV); } || { \
 	  rm -rf $(VENV); \
 	  echo "No environment: on Debian and Ubuntu, 'apt install python3-venv' adds what is missing."; exit 1; }
+	@$(RUN) -c 'import re, sys, pip; sys.exit([int(n) for n in re.findall("[0-9]+", pip.__version__)[:2]] < [21, 3])' || { \
+	  echo "The pip in $(VENV) is too old: it cannot install a folder that has no setup.py."; \
+	  echo "Say: $(RUN) -m pip install -U pip"; exit 1; }
 	@echo "==> Installing vaelab and what it needs (the first time, this downloads PyTorch)"
 	@$(RUN) -m pip install --disable-pip-version-check $(if $(CONSTRAINTS),-c $(CONSTRAINTS)) -e '.[lab,test]'
 	@touch $@

@@ -198,6 +198,21 @@ def test_make_says_which_python_it_needs(copy: Path) -> None:
 
 
 @needs_make
+def test_make_says_what_to_do_about_an_old_pip(copy: Path) -> None:
+    make_older(copy / ".venv" / ".vaelab-installed")
+    (copy / "old" / "pip").mkdir(parents=True)
+    (copy / ".venv" / "bin").mkdir()
+    python = copy / ".venv" / "bin" / "python"  # sees the pip in the folder `old` before its own
+    python.write_text(f'#!/bin/sh\nPYTHONPATH="{copy}/old" exec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    for version in ("20.3.4", "21.2.4"):
+        (copy / "old" / "pip" / "__init__.py").write_text(f'__version__ = "{version}"\n')
+        run = make(copy, "lab", f"PYTHON={sys.executable}")
+        assert run.returncode != 0 and "Installing" not in run.stdout
+        assert "Say: .venv/bin/python -m pip install -U pip" in run.stdout
+
+
+@needs_make
 def test_make_help_lists_every_command(copy: Path) -> None:
     phony = re.findall(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text("utf-8"), re.M)[0].split()
     listed = re.findall(r"^  make (\w+) +\S", make(copy).stdout, re.M)

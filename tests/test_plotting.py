@@ -150,6 +150,17 @@ def test_image_rows_labels_stand_at_the_middle_of_rows_and_columns(rng):
     np.testing.assert_allclose(ax.get_xticks(), [13.5, 43.5, 73.5, 103.5])
 
 
+@pytest.mark.parametrize("side", [1, 8, 28, 100])
+def test_images_of_any_size_take_the_same_room(rng, side):
+    images = rng.random((6, side * side))
+    for draw in (plotting.image_grid, lambda x, n: plotting.image_rows({"a": x[:n], "b": x[n:]})):
+        ax = draw(images, 3)
+        last = np.asarray(ax.images[0].get_array())[-side:, -side:]
+        np.testing.assert_allclose(last, images[5].reshape(side, side))
+        width, height = ax.figure.get_size_inches()
+        assert 1.8 < width < 2.9 and 1.1 < height < 2.3  # 3 x 2 images of 0.7 inches, and margins
+
+
 def test_traversals_writes_rows_and_values(rng):
     images = rng.random((2, 3, 16))
     ax = plotting.traversals(images, ["z[4]", "z[1]"], [-2.5, 0, 2.5])
@@ -181,6 +192,14 @@ def test_latent_scatter_tells_classes_apart_without_colour(rng):
         np.testing.assert_allclose(cloud.get_offsets(), mu[labels == k])
         assert text.get_text() == str(k)
         np.testing.assert_allclose(text.get_position(), mu[labels == k].mean(axis=0))
+
+
+def test_latent_scatter_names_no_class_where_there_is_no_label(rng):
+    mu = rng.normal(size=(9, 2))
+    ax = plotting.latent_scatter(mu, [-1] * 6 + [12] * 3)
+    assert [text.get_text() for text in ax.texts] == ["12"]
+    np.testing.assert_allclose(ax.collections[0].get_offsets(), mu[:6])
+    assert plotting.latent_scatter(mu, [-1] * 9).texts[:] == []
 
 
 # ------------------------------------------------------------------------------------------- curves

@@ -16,9 +16,11 @@ import ast
 import importlib
 import inspect
 import re
+import struct
 import tempfile
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -28,6 +30,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 import vaelab
 from notebook_tools import LESSONS, code_cells, parse, read
@@ -40,6 +43,7 @@ from vaelab import (
     SoftFreeBits,
     diagnostics,
     diagrams,
+    download,
     lesson,
     losses,
     model,
@@ -183,6 +187,15 @@ ROWS = RowGRUVAE(latent_dim=3, hidden_dim=4)
 FOLDER = tempfile.TemporaryDirectory()  # until Python ends
 SAVED = f"{FOLDER.name}/model.pt"
 vaelab.save(SAVED, SMALL)
+for i in range(4):
+    Image.new("L", (9, 9), 50 * i).save(f"{FOLDER.name}/{i}.png")
+RAW = Path(FOLDER.name, "KMNIST", "raw")  # as torchvision would leave it
+RAW.mkdir(parents=True)
+for part in ("train", "t10k"):
+    (RAW / f"{part}-images-idx3-ubyte").write_bytes(
+        b"\0\0\x08\3" + struct.pack(">3I", 2, 28, 28) + bytes(2 * 784)
+    )
+    (RAW / f"{part}-labels-idx1-ubyte").write_bytes(b"\0\0\x08\1\0\0\0\2\0\1")
 Z = torch.zeros(4, 3)
 CONTROLLER = SoftFreeBits()
 CONTROLLER.update(Z)  # the first call decides how many dimensions there are
@@ -225,6 +238,13 @@ def first_loss(logits: Any, x: Any, mu: Any, logvar: Any) -> Any:
     return (losses.bernoulli_nll(logits, x) + losses.gaussian_kl(mu, logvar).sum(dim=1)).mean()
 
 
+def small_set(**arguments: Any) -> Digits:
+    """`load_torchvision`, where a whole set has two images to train and two to test on."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(download, "COUNTS", (2, 2))
+        return vaelab.load_torchvision(**arguments)
+
+
 def shown(kind: type, *given: Any) -> Callable[..., Any]:
     """An explorer's picture for these values of its controls; the explorer is made once."""
     make = cache(lambda: kind(*given))
@@ -240,6 +260,44 @@ TABLE: dict[str, Row] = {
             "size": st.sampled_from(["6k", "FULL", "", 5, 5000, True]),
             "root": FUNCTION.filter(lambda v: v != "now"),
         },
+    ),
+    "load_torchvision": Row(
+        small_set,
+        {"name": "KMNIST", "root": FOLDER.name},
+        {
+            "name": st.sampled_from(["mnist", "CIFAR10", "", "5k", None, True]),
+            "root": FUNCTION.filter(lambda v: v != "now"),
+        },
+    ),
+    "from_arrays": Row(
+        vaelab.from_arrays,
+        {"images": IMAGES, "labels": [3, 1, 4, 1], "test": 0.5},
+        {
+            "images": st.one_of(
+                NO_PIXELS.filter(lambda x: getattr(x, "dtype", None) != torch.uint8),
+                BAD_SHAPE.filter(lambda x: x.shape != (4, 28, 28)),
+                st.sampled_from([IMAGES[:3], IMAGES.view(4, 14, 56), [*IMAGES[:3], IMAGES[3, :9]]]),
+            ),
+            "labels": st.sampled_from(
+                [[1], [3, 1, 4, -2], torch.rand(4), ["a", "b", "b", "a"], object(), IMAGES]
+            ),
+            "test": OPEN,
+            "seed": SEED,
+        },
+        free=("name",),
+    ),
+    "load_folder": Row(
+        vaelab.load_folder,
+        {"path": FOLDER.name, "test": 0.5},
+        {
+            "path": st.one_of(
+                NO_PATH, st.sampled_from([SAVED, "nowhere", f"{FOLDER.name}/KMNIST"])
+            ),
+            "side": COUNT,
+            "test": OPEN,
+            "seed": SEED,
+        },
+        free=("name",),
     ),
     "binarize": Row(
         vaelab.binarize, {"images": IMAGES}, {"images": NO_PIXELS, "generator": FUNCTION}

@@ -1,7 +1,14 @@
 """vaelab: the code behind three lessons on the variational autoencoder."""
 
 from .checkup import Checkup, checkup
-from .data import Digits, binarize, load_mnist
+from .data import (
+    Digits,
+    binarize,
+    from_arrays,
+    load_folder,
+    load_mnist,
+    load_torchvision,
+)
 from .diagnostics import (
     MutualInformation,
     active_units,
@@ -47,12 +54,15 @@ __all__ = [
     "encode_all",
     "evaluate",
     "fit",
+    "from_arrays",
     "gaussian_kl",
     "iw_log_likelihood",
     "linear",
     "linear_probe",
     "load",
+    "load_folder",
     "load_mnist",
+    "load_torchvision",
     "mutual_information",
     "prune",
     "save",

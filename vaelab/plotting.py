@@ -64,6 +64,7 @@ COLORS = {
 CYCLE = [BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY, WINE, GREY, BLACK, YELLOW]
 LINESTYLES: list[Any] = ["-", "--", "-.", ":"]
 DIGIT_MARKERS = "os^vDP*X<>"
+TILE = 0.72  # inches for an image and the gap beside it, whatever its number of pixels
 NATS = "nats per image"
 PAPER: list[Any] = ["figure.facecolor", "figure.edgecolor", "axes.facecolor", "savefig.facecolor"]
 INK: list[Any] = ["text.color", "axes.labelcolor", "xtick.color", "ytick.color", "patch.edgecolor"]
@@ -252,6 +253,11 @@ def mosaic(images: Any, columns: int, gap: int = 2) -> np.ndarray:
     return picture
 
 
+def _inches(length: int, pixels: int) -> float:
+    """How long a side of a mosaic is drawn, so that large images and small ones fit the page."""
+    return TILE / (math.isqrt(pixels) + 2) * length  # 2: the default gap of mosaic
+
+
 def _show(ax: Axes, picture: np.ndarray, title: str | None) -> Axes:
     ax.imshow(picture, cmap="gray", vmin=0, vmax=1)
     ax.set(xticks=[], yticks=[])
@@ -279,11 +285,11 @@ def image_grid(
     Raises:
         ValueError: see `mosaic`.
     """
-    count = len(_array(images, "images", "N P"))
+    count, pixels = _array(images, "images", "N P").shape
     columns = math.ceil(math.sqrt(count)) if columns is None else columns
     picture = mosaic(images, columns)
-    height, width = picture.shape
-    ax = _axes(ax, (0.024 * width + 0.2, 0.024 * height + (0.6 if title else 0.2)))
+    height, width = (_inches(length, pixels) for length in picture.shape)
+    ax = _axes(ax, (width + 0.2, height + (0.6 if title else 0.2)))
     _show(ax, picture, title).images[-1].set_label(f"{count} images, {columns} in a row")
     return ax
 
@@ -314,9 +320,9 @@ def image_rows(
     arrays = [_array(a, f"row {label!r}", "n P", n=n, P=pixels) for label, a in zip(rows, arrays)]
     _refuse_unequal("column labels", column_labels, n)
     picture = mosaic(np.concatenate(arrays), n)
-    height, width = picture.shape
+    height, width = (_inches(length, pixels) for length in picture.shape)
     margin = 0.4 + 0.105 * max(len(str(label)) for label in rows)
-    ax = _show(_axes(ax, (0.024 * width + margin, 0.024 * height + 0.7)), picture, title)
+    ax = _show(_axes(ax, (width + margin, height + 0.7)), picture, title)
     ax.images[-1].set_label(f"{len(rows)} {'row' if len(rows) == 1 else 'rows'} of {n} images")
     side = math.isqrt(pixels)
     pitch = side + 2  # the default gap of mosaic
@@ -403,6 +409,7 @@ def latent_scatter(mu: Any, labels: Any, ax: Axes | None = None, title: str | No
     Args:
         mu: (N, 2) posterior means.
         labels: (N,) whole numbers, at most ten different ones; each is written at its class mean.
+            What has no label (-1) is drawn in light grey.
         ax: where to draw; a new figure if None.
         title: written above.
 
@@ -417,10 +424,13 @@ def latent_scatter(mu: Any, labels: Any, ax: Axes | None = None, title: str | No
     labels = given.astype(int)
     if (labels != given).any():
         raise ValueError(f"labels must be whole numbers, got {given[labels != given][0]:g}")
-    classes = np.unique(labels)
+    classes = np.unique(labels[labels >= 0])
     if len(classes) > len(CYCLE):
         raise ValueError(f"labels hold {len(classes)} classes, expected at most {len(CYCLE)}")
     ax = _axes(ax, (6.4, 6.4))
+    if (labels < 0).any():
+        x, y = mu[labels < 0].T
+        ax.scatter(x, y, s=16, color="#BBBBBB", linewidth=0, label="no label")
     for name, color, marker in zip(classes, CYCLE, DIGIT_MARKERS):
         x, y = mu[labels == name].T
         ax.scatter(x, y, s=16, color=color, marker=marker, alpha=0.6, linewidth=0, label=str(name))
