@@ -58,16 +58,15 @@ lint: $(INSTALLED) ## check style, formatting and types
 
 html: $(INSTALLED) ## execute the lessons and write them as pages that need no network: build/html
 	@echo "==> Executing the lessons and writing pages to build/html"
-	@$(RUN) tools/lessons.py html $(LESSONS)
+	@$(RUN) tools/pages.py html $(LESSONS)
 
 notebooks: $(INSTALLED) ## execute the lessons in place, as they are committed
 	@echo "==> Executing the lessons in place"
-	@$(RUN) tools/lessons.py run $(LESSONS)
+	@$(RUN) tools/pages.py run $(LESSONS)
 
 figures: $(INSTALLED) ## draw the figures of the README and the explorer page again
 	@echo "==> Drawing figures/"
-	$(RUN) -m vaelab.figures
-	$(RUN) -m vaelab.kernelfree figures/explorer.html
+	@$(RUN) tools/figures.py
 
 results: $(INSTALLED) ## train what the lessons only cite (long; can be stopped and resumed)
 	@echo "==> Training three seeds of every objective"
