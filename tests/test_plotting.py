@@ -306,18 +306,9 @@ def test_active_units_curve_has_the_ceiling():
 # ---------------------------------------------------------------------------------------- the bound
 
 
-def test_densities_use_reserved_colours_and_differ_in_line_style():
-    z = np.linspace(-1, 1, 7)
-    ax = plotting.densities(z, {"prior": z**2, "posterior": 1 - z**2, "$q(z)$": z + 2})
-    names = ("prior", "posterior", "q")
-    assert [one.get_color() for one in ax.lines] == [plotting.COLORS[name] for name in names]
-    assert len({one.get_linestyle() for one in ax.lines}) == 3
-    assert ax.get_ylim()[0] == 0
-
-
 def test_gradient_variance_states_the_ratio_at_the_first_point():
     k = np.array([1.0, 10.0, 100.0])
-    ax = plotting.gradient_variance(k, {"score function": 30 / k, "reparameterised": 0.5 / k**1.5})
+    ax = plotting.gradient_variance(k, {"score function": 30 / k, "reparameterized": 0.5 / k**1.5})
     assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
     assert "× 60" in texts(ax)
     np.testing.assert_allclose(line(ax, "score function").get_ydata(), 30 / k)
@@ -403,7 +394,6 @@ SMALL = {  # a call of every function that takes an ax
     "kl_bars": (T3,),
     "kl_heatmap": (T3, D2),
     "active_units_curve": (T3, {"a": T3}),
-    "densities": (T3, {"a": T3}),
     "gradient_variance": ([1, 2, 4], {"a": [4, 2, 1]}),
     "tightness": ([1, 2, 4], T3, T3),
     "rate_distortion": ({"a": (T3, T3)},),
