@@ -16,7 +16,9 @@ FIRST := notebooks/01_elbo_and_vanilla_vae.ipynb
 RUN := $(VENV)/bin/python
 # Tests of one file, and cells of one lesson, stay together. Each process computes with one thread: where processes
 # share the cores, threads mostly wait for each other.
-SPREAD = OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(RUN) -m pytest -n auto --maxprocesses 4 --dist loadfile --benchmark-disable
+SPREAD = OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(TIMED) $(RUN) -m pytest -n auto --maxprocesses 4 --dist loadfile --benchmark-disable
+# Says at the end how long that took, in training steps of this machine.
+TIMED = $(RUN) tools/yardstick.py "$(strip make $@ $(ARGS))" --
 QUICK = $(SPREAD) tests --ignore=tests/browser
 INSTALLED := $(VENV)/.vaelab-installed
 REVEAL := build/reveal/sphinx_revealjs
