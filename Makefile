@@ -16,7 +16,9 @@ FIRST := notebooks/01_elbo_and_vanilla_vae.ipynb
 RUN := $(VENV)/bin/python
 # Tests of one file, and cells of one lesson, stay together. Each process computes with one thread: where processes
 # share the cores, threads mostly wait for each other.
-SPREAD = OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(RUN) -m pytest -n auto --maxprocesses 4 --dist loadfile --benchmark-disable
+SPREAD = OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(TIMED) $(RUN) -m pytest -n auto --maxprocesses 4 --dist loadfile --benchmark-disable
+# Says at the end how long that took, in training steps of this machine.
+TIMED = $(RUN) tools/yardstick.py "$(strip make $@ $(ARGS))" --
 QUICK = $(SPREAD) tests --ignore=tests/browser
 INSTALLED := $(VENV)/.vaelab-installed
 REVEAL := build/reveal/sphinx_revealjs
@@ -58,16 +60,15 @@ lint: $(INSTALLED) ## check style, formatting and types
 
 html: $(INSTALLED) ## execute the lessons and write them as pages that need no network: build/html
 	@echo "==> Executing the lessons and writing pages to build/html"
-	@$(RUN) tools/lessons.py html $(LESSONS)
+	@$(RUN) tools/pages.py html $(LESSONS)
 
 notebooks: $(INSTALLED) ## execute the lessons in place, as they are committed
 	@echo "==> Executing the lessons in place"
-	@$(RUN) tools/lessons.py run $(LESSONS)
+	@$(RUN) tools/pages.py run $(LESSONS)
 
 figures: $(INSTALLED) ## draw the figures of the README and the explorer page again
 	@echo "==> Drawing figures/"
-	$(RUN) -m vaelab.figures
-	$(RUN) -m vaelab.kernelfree figures/explorer.html
+	@$(RUN) tools/figures.py
 
 results: $(INSTALLED) ## train what the lessons only cite (long; can be stopped and resumed)
 	@echo "==> Training three seeds of every objective"

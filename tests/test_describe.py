@@ -14,7 +14,7 @@ import torch
 from bs4 import BeautifulSoup
 
 import editions
-import lessons
+import pages
 from notebook_tools import LESSONS, ROOT, code, code_cells, lesson, read, text
 from vaelab import GaussianToy, diagrams, plotting
 from vaelab.describe import _metadata, describe
@@ -144,7 +144,7 @@ def executed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         code("from vaelab.widgets import BoundExplorer\nBoundExplorer(GaussianToy()).snapshot()"),
     )
     nbformat.write(nb, path)
-    lessons.run(path)
+    pages.run(path)
     return path
 
 
@@ -152,8 +152,8 @@ def executed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def page(executed: Path) -> Path:
     """Its page, of the one run that it had."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lessons, "executed", read)
-        return lessons.page(executed, executed.parent)
+        patch.setattr(pages, "executed", read)
+        return pages.page(executed, executed.parent)
 
 
 def alternatives(html: str) -> list[str]:
@@ -220,7 +220,7 @@ def faults(html: str) -> list[str]:
 def as_page(markdown: str) -> str:
     """Markdown as nbconvert makes it a page."""
     nb = lesson(text(markdown))
-    html, _ = lessons.HTMLExporter(
+    html, _ = pages.HTMLExporter(
         template_name="page", extra_template_basedirs=[str(ROOT / "tools")]
     ).from_notebook_node(nb)
     return html
@@ -240,7 +240,7 @@ def test_other_texts_have_no_fault(name: str) -> None:
 
 def test_pages_have_no_fault(page: Path) -> None:
     assert faults(page.read_text("utf-8")) == []
-    assert faults(lessons.index([page], page.parent).read_text("utf-8")) == []
+    assert faults(pages.index([page], page.parent).read_text("utf-8")) == []
     for explorer in (ROOT / "vaelab" / "explorer.html", ROOT / "figures" / "explorer.html"):
         assert faults(explorer.read_text("utf-8")) == []
 

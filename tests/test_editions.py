@@ -14,7 +14,7 @@ from bs4 import BeautifulSoup, Tag
 from nbconvert.preprocessors import ExecutePreprocessor
 
 import editions
-import lessons
+import pages
 from notebook_tools import LESSONS, ROOT, code, code_cells, lesson, read, tags, text
 from publish import SOURCE
 from test_html import EQUATION, requests
@@ -46,7 +46,7 @@ def slides_of(path: Path) -> Path:
     """Its slides, with MathJax and a stand-in for reveal.js where it was not fetched."""
     folder = path.parent / "html" / "slides"
     folder.mkdir(parents=True)
-    lessons.copy_mathjax(folder.parent)
+    pages.copy_mathjax(folder.parent)
     if editions.REVEAL.exists():
         editions.copy_reveal(folder)
     return editions.slides(path, folder)
@@ -152,6 +152,6 @@ def test_the_student_edition_and_the_slides_are_linked(path: Path, deck: Path) -
     folder = deck.parent.parent
     editions.student(path, folder / "student")
     shutil.copy(deck, folder / "01_small.html")
-    html = lessons.index([folder / "01_small.html"], folder).read_text("utf-8")
+    html = pages.index([folder / "01_small.html"], folder).read_text("utf-8")
     assert 'href="slides/01_small.html"' in html and 'href="student/01_small.ipynb"' in html
     assert requests(html) == []

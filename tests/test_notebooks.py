@@ -18,7 +18,6 @@ from textwrap import indent
 import pytest
 from nbformat import NotebookNode, v4
 
-from lessons import FOLDED
 from notebook_tools import (
     EXPECTED,
     FUNCTION,
@@ -39,6 +38,7 @@ from notebook_tools import (
     tags,
     text,
 )
+from pages import FOLDED
 
 Rule = Callable[[NotebookNode], Iterator[str]]
 MACHINE_PATH = re.compile(

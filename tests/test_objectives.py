@@ -52,18 +52,6 @@ def test_the_weights_of_a_beta_elbo_are_floats_even_if_the_schedule_returns_an_i
     assert BetaELBO(lambda progress: 1).weights(2).is_floating_point()
 
 
-@pytest.mark.parametrize("bad", [-1.0, math.nan, math.inf])
-def test_impossible_betas_are_refused(bad):
-    with pytest.raises(ValueError, match="beta must be"):
-        BetaELBO(bad)
-
-
-@pytest.mark.parametrize("bad", ["1", None, [1.0]])
-def test_a_schedule_is_a_number_or_a_function(bad):
-    with pytest.raises(TypeError, match="number or a function"):
-        BetaELBO(bad)
-
-
 # --- FreeBits -----------------------------------------------------------------------------------
 
 
@@ -221,24 +209,7 @@ def test_weights_are_a_copy_and_start_at_init():
     assert objective.weights(2).tolist() == pytest.approx([0.3, 0.27])
 
 
-def test_update_gives_the_gamma_that_is_in_force():
-    objective = SoftFreeBits(step=0.1)
-    assert torch.equal(objective.update(fixed(0.0, 2.0)), objective.gamma)
-
-
 # --- all of them --------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("make", MAKERS)
-@pytest.mark.parametrize(
-    "nll, kl",
-    [((2, 1), (2, 3)), ((2,), (3, 3)), ((2,), (2,)), ((), (2, 3)), ((0,), (0, 3)), ((1,), (2, 3))],
-)
-def test_other_shapes_are_refused_and_named(make, nll, kl):
-    with pytest.raises(ValueError, match="nll must be") as refusal:
-        make()(torch.zeros(nll), torch.zeros(kl), 0.0)
-    assert str(nll) in str(refusal.value)
-    assert str(kl) in str(refusal.value)
 
 
 @pytest.mark.parametrize("make", MAKERS)
@@ -246,34 +217,6 @@ def test_a_loss_is_one_number_with_a_gradient(make):
     loss = make()(NLL.clone().requires_grad_(), KL, 0.0)
     assert loss.shape == ()
     assert loss.requires_grad
-
-
-@pytest.mark.parametrize(
-    "arguments, named",
-    [
-        ({"lam": -0.1}, "lam"),
-        ({"lam": math.nan}, "lam"),
-        ({"lam": math.inf}, "lam"),
-        ({"tolerance": -0.1}, "tolerance"),
-        ({"tolerance": 1.0}, "tolerance"),
-        ({"step": 0.0}, "step"),
-        ({"step": 1.0}, "step"),
-        ({"step": math.nan}, "step"),
-        ({"floor": -0.1}, "floor"),
-        ({"floor": 1.1}, "floor"),
-        ({"init": 1.1}, "init"),
-        ({"init": 0.01, "floor": 0.1}, "init"),
-    ],
-)
-def test_impossible_controllers_are_refused_by_name(arguments, named):
-    with pytest.raises(ValueError, match=f"{named} must be in"):
-        SoftFreeBits(**arguments)
-
-
-@pytest.mark.parametrize("bad", [-0.1, math.nan, math.inf])
-def test_impossible_free_bits_are_refused(bad):
-    with pytest.raises(ValueError, match="lam must be in"):
-        FreeBits(bad)
 
 
 def test_the_ends_that_belong_to_a_range_are_taken():
@@ -294,7 +237,13 @@ def test_half_a_nat_is_free_unless_told_otherwise():
     "call, expected",
     [
         (lambda: BetaELBO(lambda t: -1.0), "what schedule returns must be in [0, inf), got -1.0"),
+        (lambda: BetaELBO("1"), "schedule must be a number or a function, got '1'"),
         (lambda: SoftFreeBits(step=2), "step must be in (0, 1), got 2"),
+        (lambda: SoftFreeBits(init=0.01, floor=0.1), "init must be in [0.1, 1], got 0.01"),
+        (
+            lambda: FreeBits()(torch.zeros(2), torch.zeros(3, 3), 0.0),
+            "nll must be (B,) and kl (B, D), got (2,) and (3, 3)",
+        ),
         (lambda: SoftFreeBits().update([0.1]), "kl must be a tensor (B, D), got list"),
         (
             lambda: ELBO()(3.0, [0.1], 0.0),

@@ -641,12 +641,6 @@ TABLE: dict[str, Row] = {
             "ax": AXES,
         },
     ),
-    "densities": Row(
-        plotting.densities,
-        {"z": T3, "lines": {"a": T3}},
-        {"z": (array(3), "z|line"), "lines": (lines(3), "line"), "ax": AXES},
-        free=("xlabel",),
-    ),
     "gradient_variance": Row(
         plotting.gradient_variance,
         {"samples": T3, "variances": {"a": T3}},

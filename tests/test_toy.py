@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 
 import pytest
 import torch
@@ -107,21 +106,6 @@ def test_arguments_broadcast():
     assert toy.gap(x, mean, torch.ones(3)).shape == (5, 3)
     assert toy.log_likelihood(x, mean).shape == (5, 3)
     assert toy.log_evidence(x).shape == toy.posterior(x)[0].shape == toy.posterior(x)[1].shape
-
-
-@pytest.mark.parametrize(
-    "bad", [{"noise": 0.0}, {"noise": -1.0}, {"weight": math.nan}, {"bias": math.inf}]
-)
-def test_impossible_models_are_refused(bad):
-    with pytest.raises(ValueError, match=f"{next(iter(bad))} must be"):
-        GaussianToy(**bad)
-
-
-@pytest.mark.parametrize("std", [0.0, -1.0, math.nan, torch.tensor([1.0, 0.0])])
-@pytest.mark.parametrize("method", ["elbo", "gap"])
-def test_impossible_spreads_are_refused(method, std):
-    with pytest.raises(ValueError, match=r"std must be (positive|finite)"):
-        getattr(MODELS[0], method)(0.0, 0.0, std)
 
 
 def test_a_model_cannot_be_changed_by_accident():

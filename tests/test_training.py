@@ -206,10 +206,6 @@ def test_the_same_seed_gives_the_same_bits_whatever_ran_before(few):
     assert torch.equal(history.objective.gamma, again.objective.gamma)
 
 
-def test_another_seed_gives_another_model(few):
-    assert not torch.equal(weights_of(run(few)[0]), weights_of(run(few, seed=1)[0]))
-
-
 def test_looking_more_often_does_not_change_the_model(few):
     models = [run(few, evaluations=n, progress=shown)[0] for n, shown in [(1, False), (12, True)]]
     assert torch.equal(*map(weights_of, models))
@@ -485,49 +481,17 @@ def test_a_run_can_be_silent(few, capsys):
 # --- refusals -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["steps", "batch_size", "evaluations"])
-@pytest.mark.parametrize("bad", [0, -1, 2.0, True, None, "3"])
-def test_impossible_budgets_are_refused_by_name(few, name, bad):
-    with pytest.raises(ValueError, match=f"{name} must be a positive integer, got {bad!r}"):
-        run(few, **{name: bad})
-
-
-def test_more_evaluations_than_steps_are_refused(few):
-    with pytest.raises(ValueError, match="evaluations must be at most steps, got 6 > 5"):
-        run(few, steps=5, evaluations=6)
-
-
-def test_a_batch_larger_than_the_training_set_is_refused(few):
-    with pytest.raises(ValueError, match="batch_size 204 is more than the 203"):
-        run(few, batch_size=204)
-    run(few, batch_size=203, steps=1, evaluations=1)
-
-
-@pytest.mark.parametrize(
-    "part, binarize",
-    [
-        ("train", True),
-        ("test", True),
-        ("test", False),
-        ("train", False),
-    ],
-)
-def test_digits_that_are_no_pixels_are_refused_before_the_first_step(few, part, binarize):
-    bad = few._replace(**{part: 255 * getattr(few, part)})
-    model = small()
-    with pytest.raises(ValueError, match=r"within \[0, 1\]"):
-        fit(model, bad, steps=2, batch_size=32, evaluations=1, binarize=binarize, progress=False)
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_digits_that_are_no_pixels_are_refused_before_the_first_step(few, part):
+    bad, model = few._replace(**{part: 255 * getattr(few, part)}), small()
+    with pytest.raises(ValueError, match=r"within \[0, 1\].*divide them by 255"):
+        fit(model, bad, steps=2, batch_size=32, evaluations=1, progress=False)
     assert torch.equal(weights_of(model), weights_of(small()))
 
 
-@pytest.mark.parametrize("bad", [0.0, -1.0, math.nan])
-def test_an_impossible_clip_norm_is_refused(few, bad):
-    with pytest.raises(ValueError, match="clip_norm"):
-        run(few, clip_norm=bad)
-
-
-def test_evaluate_refuses_what_is_no_image(vae, few):
-    with pytest.raises(ValueError, match=r"divide them by 255"):
-        evaluate(vae, 255 * few.test)
-    with pytest.raises(TypeError, match="float tensor"):
-        evaluate(vae, few.test.long())
+def test_what_is_too_much_is_refused_and_what_is_just_enough_is_not(few):
+    with pytest.raises(ValueError, match="evaluations must be at most steps, got 6 > 5"):
+        run(few, steps=5, evaluations=6)
+    with pytest.raises(ValueError, match="batch_size 204 is more than the 203"):
+        run(few, batch_size=204)
+    run(few, batch_size=203, steps=1, evaluations=1)

@@ -21,7 +21,7 @@ from nbconvert import SlidesExporter
 from nbconvert.preprocessors import ClearOutputPreprocessor, TagRemovePreprocessor
 from nbformat import NotebookNode, v4
 
-from lessons import PAGES, ROOT, STUDENT, copy_mathjax, local_links, title
+from pages import PAGES, ROOT, STUDENT, copy_mathjax, local_links, title
 from publish import HERE, with_badges
 
 SLIDES = PAGES / "slides"

@@ -1,10 +1,9 @@
-"""The drawn figures of the lessons, as code; `python -m vaelab.diagrams FOLDER` writes them as PNG.
+"""The drawn figures of the lessons, as code; `make figures` writes them as PNG.
 
 Each function returns a figure. Positions are in inches from its lower left corner; colours mean
 what they mean in `vaelab.plotting`.
 """
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -412,8 +411,3 @@ def write_all(folder: Path) -> list[Path]:
         figure.savefig(paths[-1], dpi=150, metadata={"Description": about, "Software": None})
         plt.close(figure)
     return paths
-
-
-if __name__ == "__main__":
-    for path in write_all(Path(sys.argv[1] if len(sys.argv) > 1 else "figures")):
-        print(path)

@@ -1,7 +1,7 @@
 """The latent explorer as a page that needs no kernel: the decoder runs in the browser.
 
-``python -m vaelab.kernelfree explorer.html`` trains the model of the first lesson on the bundled
-digits and writes the page. The program that the page runs is ``explorer.html`` beside this file.
+`make figures` writes it for the model of the first lesson. The program that the page runs is
+``explorer.html`` beside this file.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import json
 import math
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from .checks import check_images
-from .data import Digits, load_mnist
+from .data import Digits
 from .diagnostics import encode_all
-from .figures import first_lesson_model
 from .losses import gaussian_kl
 from .model import VAE
 from .widgets import Z_STEP, dimension_label, most_and_least
@@ -105,20 +103,3 @@ def _first(labels: Tensor, digit: int, count: int) -> Tensor:
 
 def _base64(tensor: Tensor) -> str:
     return base64.b64encode(tensor.cpu().contiguous().numpy().tobytes()).decode("ascii")
-
-
-def main(target: Path) -> None:
-    """Train the model of the first lesson and write its page.
-
-    Args:
-        target: the file to write.
-    """
-    digits = load_mnist("5k")
-    model = first_lesson_model(digits)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(kernel_free_page(model, digits), encoding="utf-8")
-    print(target)
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path("explorer.html"))

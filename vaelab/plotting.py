@@ -59,7 +59,7 @@ COLORS = {
     # gradients, and their estimators
     "gradient": ORANGE,
     "score function": VERMILLION,
-    "reparameterised": BLUE,
+    "reparameterized": BLUE,
 }
 CYCLE = [BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY, WINE, GREY, BLACK, YELLOW]
 LINESTYLES: list[Any] = ["-", "--", "-.", ":"]
@@ -800,54 +800,12 @@ def active_units_curve(
 # -------------------------------------------------------------------------------------- the bound
 
 
-def densities(
-    z: Any, lines: Mapping[str, Any], ax: Axes | None = None, xlabel: str = "$z$"
-) -> Axes:
-    """Draw densities, told apart by colour and line style, the area below them tinted.
-
-    Args:
-        z: (G,) the grid.
-        lines: {label: (G,) density}.
-        ax: where to draw; a new figure if None.
-        xlabel: name of the variable.
-
-    Returns:
-        the Axes.
-
-    Raises:
-        ValueError: no density, or one whose length is not that of z.
-    """
-    z = _array(z, "z", "G")
-    ax = curves(z, lines, ax, xlabel, "density")
-    drawn = ax.lines[-len(lines) :]  # axes passed in may hold lines already
-    for i, line in enumerate(drawn):
-        line.set_linestyle(LINESTYLES[i % len(LINESTYLES)])
-        ax.fill_between(z, line.get_ydata(), color=line.get_color(), alpha=0.1, linewidth=0)
-    ax.set_ylim(0, None)
-    ax.legend()  # once more: the line styles have changed
-    return ax
-
-
-def _bound_frame(
-    ax: Axes, left: float, span: float, rows: int, labels: Sequence[str] | None
-) -> None:
-    """Fade the bars out to the left, where they have no beginning, and name the rows."""
-    fade = np.ones((1, 64, 4))  # white, from opaque to clear
-    fade[..., 3] = np.linspace(1, 0, 64)
-    ax.imshow(fade, extent=(left, left + 0.2 * span, -0.5, rows - 0.5), aspect="auto", zorder=2)
-    ax.set(xlim=(left, left + 1.85 * span), ylim=(rows - 0.5, -0.5), xlabel="nats")
-    ax.set_yticks([] if labels is None else range(rows), labels)
-    ax.tick_params(axis="y", length=0)
-    ax.spines["left"].set_visible(False)
-    ax.grid(False, axis="y")
-
-
 def gradient_variance(samples: Any, variances: Mapping[str, Any], ax: Axes | None = None) -> Axes:
     """Draw the variance of gradient estimators against the samples they average, log-log.
 
     Args:
         samples: (S,) samples per estimate.
-        variances: {label: (S,)}, such as "score function" and "reparameterised".
+        variances: {label: (S,)}, such as "score function" and "reparameterized".
         ax: where to draw; a new figure if None.
 
     Returns:

@@ -1,4 +1,4 @@
-"""A short animation of the latent explorer; :mod:`vaelab.figures` writes it as a GIF."""
+"""A short animation of the latent explorer; `make figures` writes it as a GIF."""
 
 from __future__ import annotations
 

@@ -1,11 +1,12 @@
-"""The pictures of the README: ``python -m vaelab.figures`` trains one model and draws them.
+"""Draw the pictures of the README and write the explorer's page: `make figures`.
 
-The drawn diagrams come from :mod:`vaelab.diagrams`, the moving picture from :mod:`vaelab.preview`.
+The drawn diagrams come from `vaelab.diagrams`, the moving picture from `vaelab.preview`, the page
+from `vaelab.kernelfree`. One model is trained for all of them, that of lesson 1.
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -13,12 +14,11 @@ import torch
 from matplotlib.animation import PillowWriter
 from matplotlib.figure import Figure
 
-from . import diagrams, plotting
-from .data import Digits, load_mnist
-from .model import VAE
-from .preview import preview
-from .training import fit
+from vaelab import VAE, Digits, diagrams, fit, load_mnist, plotting
+from vaelab.kernelfree import kernel_free_page
+from vaelab.preview import preview
 
+ROOT = Path(__file__).resolve().parent.parent
 COLUMNS = 12
 FRAMES_PER_SECOND = 11
 
@@ -62,23 +62,36 @@ def first_lesson_model(digits: Digits) -> VAE:
     return model
 
 
-def main(folder: Path) -> None:
-    """Draw everything that the README shows.
+def draw(folder: Path) -> list[Path]:
+    """Draw everything that the README shows, and write the explorer as a page.
 
     Args:
-        folder: where the PNG files go.
+        folder: where the files go.
+
+    Returns:
+        The files.
     """
     plotting.use_style()
-    paths = diagrams.write_all(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    names = ("latent_explorer.gif", "reconstructions_and_samples.png", "explorer.html")
+    animation, picture, page = (folder / name for name in names)
+    diagram_paths = diagrams.write_all(folder)
     digits = load_mnist("5k")
     model = first_lesson_model(digits)
-    paths.append(folder / "latent_explorer.gif")
-    preview(model, digits).save(paths[-1], writer=PillowWriter(fps=FRAMES_PER_SECOND))
-    paths.append(folder / "reconstructions_and_samples.png")
-    reconstructions_and_samples(model, digits).savefig(paths[-1])
+    preview(model, digits).save(animation, writer=PillowWriter(fps=FRAMES_PER_SECOND))
+    reconstructions_and_samples(model, digits).savefig(picture)
+    page.write_text(kernel_free_page(model, digits), encoding="utf-8")
     plt.close("all")
-    print("\n".join(str(path) for path in paths))
+    return [*diagram_paths, animation, picture, page]
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", nargs="?", type=Path, default=ROOT / "figures")
+    for path in draw(parser.parse_args().folder):
+        print(f"    {path}")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path("figures"))
+    main()
