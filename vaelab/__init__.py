@@ -9,10 +9,11 @@ from .diagnostics import (
     iw_log_likelihood,
     linear_probe,
     mutual_information,
+    pca_rates,
     prune,
 )
 from .losses import bernoulli_nll, gaussian_kl
-from .model import VAE, RowGRUVAE, VAEOutput
+from .model import VAE, LinearVAE, RowGRUVAE, VAEOutput
 from .objectives import ELBO, BetaELBO, FreeBits, SoftFreeBits
 from .schedules import constant, cyclical, linear, sigmoid, staircase
 from .storage import load, save
@@ -31,6 +32,7 @@ __all__ = [
     "FreeBits",
     "GaussianToy",
     "History",
+    "LinearVAE",
     "MutualInformation",
     "RowGRUVAE",
     "SoftFreeBits",
@@ -51,6 +53,7 @@ __all__ = [
     "load",
     "load_mnist",
     "mutual_information",
+    "pca_rates",
     "prune",
     "save",
     "sigmoid",
