@@ -308,7 +308,8 @@ def prune(model: Model, keep: Tensor | list[int]) -> Model:
         A copy with ``len(keep)`` latent dimensions.
 
     Raises:
-        TypeError: if ``model`` is no VAE or RowGRUVAE (LinearVAE has no `to_logvar`), or ``keep`` holds no numbers.
+        TypeError: if ``model`` is no VAE or RowGRUVAE (a LinearVAE has no ``to_logvar``), or
+            ``keep`` holds no numbers.
         ValueError: if nothing is kept, an index repeats, is a fraction or lies outside 0 .. D - 1,
             or a mask is not (D,).
     """
