@@ -29,17 +29,18 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from joblib import Parallel, delayed, parallel_config
 from torch import Tensor
 from tqdm import tqdm
 
+import tables
 from vaelab import runs
 from vaelab.data import Digits, load_mnist
 from vaelab.diagnostics import iw_log_likelihood, linear_probe, mutual_information, prune
 from vaelab.model import VAE, Model, RowGRUVAE
 from vaelab.objectives import ELBO, BetaELBO, FreeBits, Objective, SoftFreeBits
+from vaelab.results import RESULTS, load_results, scores_of
 from vaelab.schedules import cyclical, linear, staircase
 from vaelab.training import Evaluation, History, evaluate, evaluation_images, fit
 
@@ -329,11 +330,6 @@ def packed(scores: Tensor) -> str:
     return base64.b64encode(scores.numpy().astype("<f2").tobytes()).decode()
 
 
-def unpacked(text: str) -> np.ndarray:
-    """What :func:`packed` was given, (N,), in double precision."""
-    return np.frombuffer(base64.b64decode(text), "<f2").astype(np.float64)
-
-
 # ------------------------------------------------------------------------------------ many runs
 
 
@@ -413,6 +409,73 @@ def missing_of(folder: Path, only: str = "") -> list[Run]:
     return [run for run in chosen if not (folder / file_name(run.key)).exists()]
 
 
+# ------------------------------------------------------------------------------ what is committed
+
+
+def collect(finished: list[dict[str, Any]], before: dict[str, Any]) -> dict[str, Any]:
+    """Put finished runs together and pair each with vanilla.
+
+    Args:
+        finished: what :func:`carry_out` returned.
+        before: earlier results, whose runs stay unless they were carried out again; may be empty.
+
+    Returns:
+        As :func:`vaelab.results.load_results` describes. ``"score"`` is the mean over the images of
+        the negative score, and ``"paired"`` its difference to vanilla of the same seed with the
+        standard error of that difference over the images (positive: worse than vanilla).
+
+    Raises:
+        ValueError: if the vanilla run that belongs to another is missing.
+    """
+    kept = {key: dict(run) for key, run in before.get("runs", {}).items()}
+    experiments = dict(before.get("pruning", {}))
+    for numbers in finished:
+        run = Run(*(numbers[name] for name in Run._fields))
+        told = {name: value for name, value in numbers.items() if name != "seconds"}
+        (experiments if run.objective == PRUNING else kept)[run.key] = told
+    for key, numbers in kept.items():
+        run = Run(*(numbers[name] for name in Run._fields))
+        vanilla = kept.get(run._replace(objective="vanilla").key)
+        if vanilla is None:
+            raise ValueError(f"{key} must have its vanilla run, which is not finished")
+        scores = -scores_of(numbers)  # (1000,)
+        difference = scores + scores_of(vanilla)  # (1000,)
+        stderr = difference.std(ddof=1) / len(difference) ** 0.5
+        numbers["score"] = round(float(scores.mean()), 4)
+        numbers["paired"] = [round(float(difference.mean()), 4), round(float(stderr), 4)]
+    order = {run.key: place for place, run in enumerate(grid())}
+    return {
+        "protocol": protocol(kept),
+        "runs": {key: kept[key] for key in sorted(kept, key=order.__getitem__)},
+        "pruning": dict(sorted(experiments.items())),
+        "earlier": before.get("earlier", {}),
+    }
+
+
+def protocol(kept: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """What belongs to the numbers."""
+    machines = sorted({f"{run['machine']}, torch {run['torch']}" for run in kept.values()})
+    return {
+        "machines": machines,
+        "seeds": list(SEEDS),
+        "batch_size": 128,
+        "learning_rate": 1e-3,
+        "samples": SAMPLES,
+        "scored_images": SCORED,
+        "training_images": MEASURED,
+        "alive": ALIVE,
+    }
+
+
+def as_text(results: dict[str, Any]) -> str:
+    """JSON with a line to each run, so that a change of one is a change of one line."""
+    parts = []
+    for name, value in results.items():
+        lines = [f"{json.dumps(key)}: {json.dumps(entry)}" for key, entry in value.items()]
+        parts.append(f"{json.dumps(name)}: {{\n" + ",\n".join(lines) + "\n}")
+    return "{\n" + ",\n".join(parts) + "\n}\n"
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Carry out what is missing, then write the results."""
     parser = argparse.ArgumentParser(prog="tools/results.py", description=__doc__)
@@ -436,7 +499,10 @@ def main(arguments: list[str] | None = None) -> None:
         minutes=options.minutes,
     )
     if not options.no_collect:
-        raise NotImplementedError
+        finished = [json.loads(path.read_text()) for path in sorted(options.folder.glob("*.json"))]
+        results = collect(finished, load_results() if RESULTS.exists() else {})
+        write(RESULTS, as_text(results))
+        tables.refresh(results)
 
 
 if __name__ == "__main__":

@@ -147,7 +147,7 @@ class VAE(nn.Module):
             (n, P) means of the pixels, in [0, 1]. They are means, not binary draws.
         """
         check_sizes(n=n)
-        z = torch.randn(n, self.latent_dim, device=self.to_logits.weight.device)  # (n, D)
+        z = torch.randn(n, self.latent_dim).to(self.to_logits.weight)  # (n, D)
         return self.decode(z).sigmoid()  # (n, P)
 
 
@@ -202,7 +202,7 @@ class LinearVAE(nn.Module):
     def sample(self, n: int) -> Tensor:
         """The means of the pixels, (n, P), of n draws from the prior."""
         check_sizes(n=n)
-        return self.decode(torch.randn(n, self.latent_dim, device=self.logvar.device))
+        return self.decode(torch.randn(n, self.latent_dim).to(self.logvar))  # (n, P)
 
 
 class RowGRUVAE(nn.Module):
@@ -316,7 +316,7 @@ class RowGRUVAE(nn.Module):
             (n, 784) means of the pixels, each given the binary pixels that were drawn before it.
         """
         check_sizes(n=n)
-        z = torch.randn(n, self.latent_dim, device=self.to_logits.weight.device)  # (n, D)
+        z = torch.randn(n, self.latent_dim).to(self.to_logits.weight)  # (n, D)
         state, row = self._initial_state(z), z.new_zeros(n, 1, self.side)
         means = []
         for _ in range(self.side):
