@@ -2,7 +2,7 @@
 #
 #   PYTHON=python3.12   the Python that makes the environment (3.10 or newer), if `python3` is too old
 #   CONSTRAINTS=        install the newest releases instead of the tested ones in constraints.txt
-#   ARGS="..."          is handed on to JupyterLab, pytest or vaelab.results
+#   ARGS="..."          is handed on to JupyterLab, pytest or tools/results.py
 #   LESSONS="..."       the notebooks that a command works on; default: all
 #   REPO=owner/name     the GitHub repository that `make publish` writes down
 
@@ -71,8 +71,8 @@ figures: $(INSTALLED) ## draw the figures of the README and the explorer page ag
 	@$(RUN) tools/figures.py
 
 results: $(INSTALLED) ## train what the lessons only cite (long; can be stopped and resumed)
-	@echo "==> Training three seeds of every objective"
-	$(RUN) -m vaelab.results $(ARGS)
+	@echo "==> Training three seeds of every experiment that is missing, then writing RESULTS.md"
+	$(RUN) tools/results.py $(ARGS)
 
 bench: $(INSTALLED) ## measure what must be fast, on an otherwise idle machine
 	@echo "==> Measuring (about ten minutes); close what else is running"
@@ -120,5 +120,5 @@ $(INSTALLED): pyproject.toml constraints.txt
 	  echo "The pip in $(VENV) is too old: it cannot install a folder that has no setup.py."; \
 	  echo "Say: $(RUN) -m pip install -U pip"; exit 1; }
 	@echo "==> Installing vaelab and what it needs (the first time, this downloads PyTorch)"
-	@$(RUN) -m pip install --disable-pip-version-check $(if $(CONSTRAINTS),-c $(CONSTRAINTS)) -e '.[lab,test]'
+	@$(RUN) -m pip install --disable-pip-version-check $(if $(CONSTRAINTS),-c $(CONSTRAINTS)) -e '.[lab,test,tools]'
 	@touch $@

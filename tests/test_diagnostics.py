@@ -14,6 +14,7 @@ from torch.distributions import Bernoulli, MultivariateNormal, Normal
 from vaelab import (
     VAE,
     Digits,
+    LinearVAE,
     RowGRUVAE,
     active_units,
     binarize,
@@ -21,9 +22,12 @@ from vaelab import (
     encode_all,
     evaluate,
     fit,
+    gaussian_kl,
     iw_log_likelihood,
     linear_probe,
+    load_mnist,
     mutual_information,
+    pca_rates,
     prune,
 )
 from vaelab.checks import check_inputs, check_seed, device_of
@@ -107,7 +111,9 @@ def test_active_units_counts_variances_above_the_threshold():
     assert active_units(mu, threshold=0.0) == 4
 
 
-@pytest.mark.parametrize("make", [lambda: VAE(3, 4), lambda: RowGRUVAE(3, 4)])
+@pytest.mark.parametrize(
+    "make", [lambda: VAE(3, 4), lambda: RowGRUVAE(3, 4), lambda: LinearVAE(3, 4)]
+)
 def test_decoder_weight_norms_are_those_of_the_columns(make):
     model = make()
     with torch.no_grad():
@@ -538,7 +544,75 @@ def test_a_pruned_model_can_do_everything(make, few):
     assert smaller.from_latent.in_features == 2
 
 
+# --- the linear model ---------------------------------------------------------------------------
+
+
+def test_pca_rates_are_those_of_the_best_direction_found_by_search():
+    """Brute force in two dimensions: the variance along each of many directions."""
+    torch.manual_seed(0)
+    images = torch.rand(40, 2) @ torch.tensor([[0.6, 0.3], [0.1, 0.2]])  # (40, 2), within [0, 1]
+    angles = torch.linspace(0, math.pi, 10_001)
+    along = images @ torch.stack([angles.cos(), angles.sin()])  # (40, angles)
+    variances = along.var(dim=0, correction=0)
+    for noise in (0.02, 0.1, 0.5):
+        expected = [max(0.0, 0.5 * math.log(v / noise**2)) for v in variances.aminmax()[::-1]]
+        assert pca_rates(images, noise, 2).tolist() == pytest.approx(expected, abs=1e-4)
+        assert pca_rates(images, noise, 1).tolist() == pytest.approx(expected[:1], abs=1e-4)
+
+
+def test_pca_rates_belong_to_a_minimum_of_the_loss():
+    """The solution of Tipping and Bishop, put into the model: its KL, and that no move helps."""
+    torch.manual_seed(0)
+    noise = 0.15
+    images = (0.5 + 0.2 * torch.randn(500, 5) @ torch.randn(5, 5) / 5).clamp(0, 1).double()
+    values, vectors = torch.linalg.eigh(torch.cov(images.T, correction=0))
+    variance, w = values.flip(0)[:3], vectors.flip(1)[:, :3]  # (3,), (5, 3)
+    kept = (variance - noise**2).clamp(min=0)
+    model = LinearVAE(3, 5, noise).double()
+    with torch.no_grad():
+        model.from_latent.weight.copy_(w * kept.sqrt())
+        model.from_latent.bias.copy_(images.mean(dim=0))
+        model.to_mu.weight.copy_((kept.sqrt() / variance.clamp(min=noise**2))[:, None] * w.T)
+        model.to_mu.bias.copy_(-model.to_mu.weight @ images.mean(dim=0))
+        wanted = (noise**2 / variance).clamp(max=1).log() / 15
+        model.logvar.copy_(15 * wanted.atanh())
+    found = evaluate(model, images).kl_per_dim
+    torch.testing.assert_close(found.float(), pca_rates(images, noise, 3), rtol=0, atol=1e-5)
+    mu, logvar = model.encode(images)
+    spread = (model.from_latent.weight.square().sum(dim=0) * logvar.exp()).sum(dim=1)  # (N,)
+    error = (images - model.decode(mu)).square().sum(dim=1) + spread  # its mean over z, exactly
+    loss = (error / (2 * noise**2)).mean() + gaussian_kl(mu, logvar).sum(dim=1).mean()
+    for gradient in torch.autograd.grad(loss, list(model.parameters())):
+        assert gradient.abs().max() < 1e-4
+
+
+def test_training_finds_the_rates_that_pca_predicts():
+    digits, noise = load_mnist("5k"), 0.3**0.5
+    torch.manual_seed(0)
+    model = LinearVAE(50, noise=noise)
+    fit(model, digits, steps=6000, batch_size=256, evaluations=1, progress=False)
+    found = evaluate(model, digits.train).kl_per_dim.sort(descending=True).values  # (50,)
+    predicted = pca_rates(digits.train, noise, 50)
+    assert (found - predicted).abs().max() < 0.15
+    assert float(found.sum()) == pytest.approx(float(predicted.sum()), rel=0.01)
+    assert abs(int((found > 0.01).sum()) - int((predicted > 0.01).sum())) <= 2
+
+
 # --- what is refused ----------------------------------------------------------------------------
+
+
+def test_a_model_without_an_encoder_for_the_variance_cannot_be_pruned():
+    with pytest.raises(TypeError, match="with to_logvar, got LinearVAE"):
+        prune(LinearVAE(3, 5), [0])
+
+
+@pytest.mark.parametrize(
+    "call, part",
+    [(decoder_weight_norms, "from_latent"), (lambda model: prune(model, [0]), "to_logvar")],
+)
+def test_an_encoder_alone_has_no_decoder_to_look_at(call, part):
+    with pytest.raises(TypeError, match=f"with {part}, got Planted"):
+        call(planted(4, 2))
 
 
 @pytest.mark.parametrize(

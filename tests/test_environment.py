@@ -206,14 +206,14 @@ def test_a_second_make_installs_nothing(copy: Path, command: str) -> None:
 def test_make_installs_the_pinned_versions(copy: Path, command: str) -> None:
     make_older(copy / ".venv" / ".vaelab-installed")
     dry = make(copy, "-n", command).stdout
-    assert re.search(r"pip install .*-c constraints\.txt .*-e '\.\[lab,test\]'", dry)
+    assert re.search(r"pip install .*-c constraints\.txt .*-e '\.\[lab,test,tools\]'", dry)
 
 
 @needs_make
 def test_make_installs_the_newest_versions_on_request(copy: Path) -> None:
     make_older(copy / ".venv" / ".vaelab-installed")
     dry = make(copy, "-n", "test", "CONSTRAINTS=").stdout
-    assert re.search(r"pip install .*-e '\.\[lab,test\]'", dry)
+    assert re.search(r"pip install .*-e '\.\[lab,test,tools\]'", dry)
     assert "-c constraints.txt" not in dry
 
 

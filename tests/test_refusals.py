@@ -39,6 +39,7 @@ from vaelab import (
     BetaELBO,
     Digits,
     GaussianToy,
+    LinearVAE,
     RowGRUVAE,
     SoftFreeBits,
     diagnostics,
@@ -184,6 +185,7 @@ class Row(NamedTuple):
 torch.manual_seed(0)
 SMALL = VAE(latent_dim=3, hidden_dim=4)
 ROWS = RowGRUVAE(latent_dim=3, hidden_dim=4)
+FLAT = LinearVAE(latent_dim=3)
 FOLDER = tempfile.TemporaryDirectory()  # until Python ends
 SAVED = f"{FOLDER.name}/model.pt"
 vaelab.save(SAVED, SMALL)
@@ -314,7 +316,21 @@ TABLE: dict[str, Row] = {
         method("log_likelihood"), {"x": IMAGES, "z": Z}, {"x": SHAPE_ONLY, "z": LATENT}
     ),
     "VAE.sample": Row(method("sample"), {"n": 2}, {"n": COUNT}),
-    "RowGRUVAE": Row(RowGRUVAE, {}, dict.fromkeys(["latent_dim", "hidden_dim"], COUNT)),
+    "LinearVAE": Row(
+        LinearVAE, {}, {**dict.fromkeys(["latent_dim", "data_dim"], COUNT), "noise": POSITIVE}
+    ),
+    "LinearVAE.encode": Row(method("encode", FLAT), {"x": IMAGES}, {"x": SHAPE_ONLY}),
+    "LinearVAE.reparameterize": Row(
+        method("reparameterize", FLAT), {"mu": Z, "logvar": Z}, {"mu": LATENT, "logvar": LATENT}
+    ),
+    "LinearVAE.decode": Row(method("decode", FLAT), {"z": Z}, {"z": LATENT}),
+    "LinearVAE.log_likelihood": Row(
+        method("log_likelihood", FLAT), {"x": IMAGES, "z": Z}, {"x": SHAPE_ONLY, "z": LATENT}
+    ),
+    "LinearVAE.sample": Row(method("sample", FLAT), {"n": 2}, {"n": COUNT}),
+    "RowGRUVAE": Row(
+        RowGRUVAE, {}, {**dict.fromkeys(["latent_dim", "hidden_dim"], COUNT), "use_z": YES_NO}
+    ),
     "RowGRUVAE.encode": Row(method("encode", ROWS), {"x": IMAGES}, {"x": SHAPE_ONLY}),
     "RowGRUVAE.forward": Row(method("forward", ROWS), {"x": IMAGES}, {"x": SHAPE_ONLY}),
     "RowGRUVAE.reparameterize": Row(
@@ -522,6 +538,11 @@ TABLE: dict[str, Row] = {
         diagnostics.linear_probe,
         {"model": SMALL, "digits": FOUR},
         {"model": MODEL, "digits": LABELLED, "penalty": AT_LEAST_0},
+    ),
+    "pca_rates": Row(
+        diagnostics.pca_rates,
+        {"images": IMAGES, "noise": 0.5, "latent_dim": 2},
+        {"images": NO_PIXELS, "noise": POSITIVE, "latent_dim": COUNT},
     ),
     "prune": Row(
         diagnostics.prune,

@@ -17,10 +17,11 @@ from .diagnostics import (
     iw_log_likelihood,
     linear_probe,
     mutual_information,
+    pca_rates,
     prune,
 )
 from .losses import bernoulli_nll, gaussian_kl
-from .model import VAE, RowGRUVAE, VAEOutput
+from .model import VAE, LinearVAE, RowGRUVAE, VAEOutput
 from .objectives import ELBO, BetaELBO, FreeBits, SoftFreeBits
 from .schedules import constant, cyclical, linear, sigmoid, staircase
 from .storage import load, save
@@ -40,6 +41,7 @@ __all__ = [
     "FreeBits",
     "GaussianToy",
     "History",
+    "LinearVAE",
     "MutualInformation",
     "RowGRUVAE",
     "SoftFreeBits",
@@ -64,6 +66,7 @@ __all__ = [
     "load_mnist",
     "load_torchvision",
     "mutual_information",
+    "pca_rates",
     "prune",
     "save",
     "sigmoid",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -12,12 +12,14 @@ from torch import Tensor, nn
 
 from .checks import (
     check_digits,
+    check_images,
     check_indices,
     check_inputs,
     check_labels,
     check_means,
     check_model,
     check_range,
+    check_rows,
     check_sizes,
     device_of,
 )
@@ -264,6 +266,37 @@ def logistic_regression(x: Tensor, labels: Tensor, penalty: float) -> tuple[Tens
     return weight[:-1].detach(), weight[-1].detach()
 
 
+def pca_rates(images: Tensor, noise: float, latent_dim: int) -> Tensor:
+    """The KL of each dimension of the best `LinearVAE`, on the images that it was trained on.
+
+    Dimension d gets max(0, 1/2 log(lambda_d / noise^2)), where lambda_d is the d-th eigenvalue of
+    the covariance of the images: a direction that varies less than the noise is not worth its rate.
+
+    Args:
+        images: (N, P) pixels in [0, 1].
+        noise: standard deviation of the pixels given z, > 0.
+        latent_dim: D, at most P.
+
+    Returns:
+        (D,) nats, the largest first.
+
+    Raises:
+        TypeError, ValueError: if ``images`` are not pixels in [0, 1], ``noise`` is not positive or
+            ``latent_dim`` is not a positive integer of at most P.
+
+    Source:
+        Lucas et al. (2019), Section 4; Tipping and Bishop (1999), Equation 7.
+    """
+    check_images(images)
+    check_rows(images)
+    check_range("noise", noise, 0, math.inf, "()")
+    check_sizes(latent_dim=latent_dim)
+    check_range("latent_dim", latent_dim, 1, images.shape[1])
+    covariance = torch.cov(images.double().T, correction=0)  # (P, P)
+    eigenvalues = torch.linalg.eigvalsh(covariance).flip(0)[:latent_dim]  # (D,)
+    return 0.5 * (eigenvalues.clamp(min=noise**2) / noise**2).log().float()
+
+
 def prune(model: Model, keep: Tensor | list[int]) -> Model:
     """The same model without some of its latent dimensions.
 
@@ -275,13 +308,14 @@ def prune(model: Model, keep: Tensor | list[int]) -> Model:
         A copy with ``len(keep)`` latent dimensions.
 
     Raises:
-        TypeError: if ``model`` is no VAE or RowGRUVAE, or ``keep`` holds no numbers.
+        TypeError: if ``model`` is no VAE or RowGRUVAE (a LinearVAE has no ``to_logvar``), or
+            ``keep`` holds no numbers.
         ValueError: if nothing is kept, an index repeats, is a fraction or lies outside 0 .. D - 1,
             or a mask is not (D,).
     """
-    check_model(model, "from_latent")
+    check_model(model, "to_logvar")
     index = check_indices(keep, model.latent_dim)
-    smaller = copy.deepcopy(model)
+    smaller: Any = copy.deepcopy(model)
     smaller.latent_dim = len(index)
     with torch.no_grad():
         for layer in (smaller.to_mu, smaller.to_logvar):

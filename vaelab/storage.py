@@ -12,12 +12,12 @@ from zipfile import BadZipFile, ZipFile
 import torch
 
 from .checks import check_model, check_path
-from .model import VAE, Model, RowGRUVAE
+from .model import VAE, LinearVAE, Model, RowGRUVAE
 from .runs import NotKept, measuring, seeded
 from .training import History
 
 FORMAT = "vaelab 2"
-KINDS: dict[str, Any] = {"VAE": VAE, "RowGRUVAE": RowGRUVAE}
+KINDS: dict[str, Any] = {"VAE": VAE, "LinearVAE": LinearVAE, "RowGRUVAE": RowGRUVAE}
 RECORDED = [field.name for field in fields(History) if field.name != "objective"]
 
 
