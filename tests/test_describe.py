@@ -246,4 +246,4 @@ def test_pages_have_no_fault(page: Path) -> None:
     ],
 )
 def test_a_planted_fault_is_found(html: str) -> None:
-    assert len(faults(f"<html lang='en'>{html}</html>")) == 1
+    assert faults(f"<html lang='en'>{html}</html>")
