@@ -307,5 +307,3 @@ def test_the_linear_model_and_its_samples_have_one_distribution():
     assert draws.shape == (20_000, 6)
     covariance = model.from_latent.weight @ model.from_latent.weight.T  # (6, 6), without the noise
     assert (torch.cov(draws.T) - covariance).abs().max() < 0.05 * covariance.diagonal().max()
-
-
