@@ -18,7 +18,7 @@ RUN := $(VENV)/bin/python
 # share the cores, threads mostly wait for each other.
 SPREAD = OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(TIMED) $(RUN) -m pytest -n auto --maxprocesses 4 --dist loadfile --benchmark-disable
 # Says at the end how long that took, in training steps of this machine.
-TIMED = $(RUN) tools/yardstick.py "$(strip make $@ $(ARGS))" --
+TIMED = $(RUN) tools/yardstick.py "$(if $(strip $(ARGS)),part of )make $@" --
 QUICK = $(SPREAD) tests --ignore=tests/browser
 INSTALLED := $(VENV)/.vaelab-installed
 REVEAL := build/reveal/sphinx_revealjs
@@ -100,7 +100,7 @@ colab: $(INSTALLED) ## run the lessons as Colab would: ipywidgets 7.7.1, vaelab 
 
 clean: ## remove the environment, pages and caches; what `make results` trained stays
 	@echo "==> Removing $(VENV), pages and caches"
-	rm -rf $(VENV) build/html build/student build/reveal build/colab build/matrix build/lib build/bdist.* dist vaelab.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks .coverage*
+	rm -rf $(VENV) build/html build/student build/reveal build/colab build/matrix build/yardsticks.json build/lib build/bdist.* dist vaelab.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks .coverage*
 	find vaelab tests tools notebooks -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
 
 # reveal.js, which makes slides of pages, comes in a package for Sphinx; only its files are wanted, not Sphinx.

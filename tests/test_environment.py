@@ -197,24 +197,12 @@ def make_older(path: Path) -> None:
 
 @needs_make
 @pytest.mark.parametrize("command", ["lab", "test", "lint", "html", "notebooks"])
-def test_a_second_make_installs_nothing(copy: Path, command: str) -> None:
+def test_make_installs_the_pinned_versions_once(copy: Path, command: str) -> None:
     assert "pip install" not in make(copy, "-n", command).stdout
-
-
-@needs_make
-@pytest.mark.parametrize("command", ["lab", "test", "lint", "html", "notebooks"])
-def test_make_installs_the_pinned_versions(copy: Path, command: str) -> None:
     make_older(copy / ".venv" / ".vaelab-installed")
     dry = make(copy, "-n", command).stdout
     assert re.search(r"pip install .*-c constraints\.txt .*-e '\.\[lab,test,tools\]'", dry)
-
-
-@needs_make
-def test_make_installs_the_newest_versions_on_request(copy: Path) -> None:
-    make_older(copy / ".venv" / ".vaelab-installed")
-    dry = make(copy, "-n", "test", "CONSTRAINTS=").stdout
-    assert re.search(r"pip install .*-e '\.\[lab,test,tools\]'", dry)
-    assert "-c constraints.txt" not in dry
+    assert "-c constraints.txt" not in make(copy, "-n", command, "CONSTRAINTS=").stdout
 
 
 @needs_make

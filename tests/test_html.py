@@ -136,23 +136,6 @@ def test_the_index_says_what_the_readme_says(page: Path, tmp_path: Path) -> None
     assert 'href="explorer.html"' in html
 
 
-@pytest.mark.parametrize(
-    "html",
-    [
-        '<script src="https://example.org/a.js"></script>',
-        '<script src="//example.org/a.js"></script>',
-        '<link rel="stylesheet" href="https://example.org/a.css">',
-        '<img src="http://example.org/a.png">',
-        "<style>@import 'https://example.org/a.css';</style>",
-        "<style>a { background: url(https://example.org/a.png) }</style>",
-        "<script>import('https://example.org/a.mjs')</script>",
-        "<script>s.src = 'https://example.org/a.js'</script>",
-    ],
-)
-def test_a_planted_request_is_found(html: str) -> None:
-    assert len(requests(html)) == 1
-
-
 def test_nbconvert_without_our_template_would_ask(path: Path) -> None:
     html, _ = pages.HTMLExporter().from_filename(str(path))
     assert len(requests(html)) >= 3  # require.js, MathJax, Mermaid

@@ -31,7 +31,8 @@ MAY_IMPORT = {
     **dict.fromkeys(SEEN, TAUGHT | GUARDS | SEEN),
     "__init__": TAUGHT | GUARDS | {"storage", "checkup"},
 }
-MAY_IMPORT |= {"describe": set(), "plotting": {"describe"}, "diagrams": {"plotting"}}  # of numbers
+DRAWN = {"describe", "plotting", "diagrams"}  # of numbers: what draws never trains
+MAY_IMPORT |= dict.fromkeys(DRAWN, GUARDS | DRAWN)
 
 # What only some may know: pictures and widgets are slow to import, and no part of a model.
 ONLY_IN = {

@@ -12,7 +12,6 @@ from vaelab import ELBO, BetaELBO, FreeBits, SoftFreeBits, linear
 
 NLL = torch.tensor([10.0, 30.0])  # (B,)
 KL = torch.tensor([[1.0, 0.0, 0.2], [3.0, 0.4, 0.4]])  # (B, D); batch averages 2.0, 0.2, 0.3
-MAKERS = [ELBO, lambda: BetaELBO(0.5), FreeBits, SoftFreeBits]
 
 
 def fixed(*levels: float) -> torch.Tensor:
@@ -80,10 +79,6 @@ def test_free_bits_have_no_gradient_below_lam_and_the_full_one_above():
     assert objective.weights(3).tolist() == [1, 0, 1]
 
 
-def test_free_bits_of_zero_are_the_elbo():
-    assert FreeBits(0.0)(NLL, KL, 0.0).item() == pytest.approx(ELBO()(NLL, KL, 0.0).item())
-
-
 def test_free_bits_weights_before_the_first_call_and_as_a_copy():
     objective = FreeBits(0.25)
     assert objective.weights(3).tolist() == [1, 1, 1]
@@ -122,14 +117,6 @@ def test_soft_free_bits_follow_the_original_rule_on_random_streams(seed):
 def test_gamma_moves_before_it_weighs():
     loss = SoftFreeBits(init=0.5, step=0.1)(NLL, KL, 0.0)  # averages 2.0, 0.2, 0.3: up, down, down
     assert loss.item() == pytest.approx(20 + 0.55 * 2.0 + 0.45 * 0.2 + 0.45 * 0.3)
-
-
-def test_gamma_of_one_dimension_depends_on_that_dimension_alone():
-    objective = SoftFreeBits(init=0.5, step=0.1)
-    objective.update(fixed(0.1, 0.5, 2.0))
-    torch.testing.assert_close(objective.gamma, torch.tensor([0.45, 0.5, 0.55]))
-    objective.update(fixed(0.1, 2.0, 0.5))
-    torch.testing.assert_close(objective.gamma, torch.tensor([0.405, 0.55, 0.55]))
 
 
 @pytest.mark.parametrize("lam, tolerance", [(0.5, 0.1), (2.0, 0.25), (8.0, 0.05)])
@@ -210,13 +197,6 @@ def test_weights_are_a_copy_and_start_at_init():
 
 
 # --- all of them --------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("make", MAKERS)
-def test_a_loss_is_one_number_with_a_gradient(make):
-    loss = make()(NLL.clone().requires_grad_(), KL, 0.0)
-    assert loss.shape == ()
-    assert loss.requires_grad
 
 
 def test_the_ends_that_belong_to_a_range_are_taken():

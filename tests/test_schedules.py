@@ -69,15 +69,6 @@ def test_both_ends(schedule, first, last):
     assert schedule(1.0) == schedule(1) == pytest.approx(last, abs=1e-15)
 
 
-@pytest.mark.parametrize("epochs", [1, 3, 7, 10, 49, 100])
-@pytest.mark.parametrize("batches", [1, 2, 29, 469])
-def test_staircase_is_epoch_over_epochs(epochs, batches):
-    schedule, steps = staircase(epochs), epochs * batches
-    for step in range(steps):
-        epoch = step // batches + 1  # counted from 1, as in `for epoch in range(1, epochs + 1)`
-        assert schedule(step / steps) == epoch / epochs
-
-
 @pytest.mark.parametrize("steps", [10, 97, 3000])
 @pytest.mark.parametrize(
     "warmup, start, stop", [(0.5, 0, 1), (0.3, 0.2, 4), (1, 1, 0), (0.7, 1, 1)]

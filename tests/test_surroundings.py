@@ -342,7 +342,7 @@ def test_a_larger_budget_goes_on_as_if_it_had_never_stopped(
     assert len(history.train_loss) == 5  # the first history stays what it was
 
 
-def test_ctrl_c_acts_between_steps_and_the_run_goes_on_bit_by_bit(few):
+def test_ctrl_c_acts_between_steps_and_the_run_goes_on_bit_by_bit(few, capsys):
     class Interrupting(BetaELBO):
         def __call__(self, nll, kl, progress):
             if 6 / 12 <= progress < 7 / 12:  # in the middle of the seventh step
@@ -355,6 +355,7 @@ def test_ctrl_c_acts_between_steps_and_the_run_goes_on_bit_by_bit(few):
     stopped = fit(part, few, Interrupting(linear()), **OPTIONS)
     assert signal.getsignal(signal.SIGINT) is before
     assert stopped.interrupted and len(stopped.train_loss) == 7 and stopped.steps == [4]
+    assert "Stopped at step 7 of 12; the model is kept." in capsys.readouterr().out
     resumed = fit(part, few, resume=stopped, **OPTIONS)
     assert torch.equal(weights(part), weights(whole))
     assert (resumed.steps, resumed.elbo) == (expected.steps, expected.elbo)
