@@ -220,6 +220,11 @@ def first_batch(**arguments: Any) -> Any:
     return next(training.Minibatches(**arguments))
 
 
+def first_loss(logits: Any, x: Any, mu: Any, logvar: Any) -> Any:
+    """A loss of four arguments, as a checkup wants it."""
+    return (losses.bernoulli_nll(logits, x) + losses.gaussian_kl(mu, logvar).sum(dim=1)).mean()
+
+
 def shown(kind: type, *given: Any) -> Callable[..., Any]:
     """An explorer's picture for these values of its controls; the explorer is made once."""
     make = cache(lambda: kind(*given))
@@ -321,6 +326,30 @@ TABLE: dict[str, Row] = {
         CONTROLLER.update,
         {"kl": Z},
         {"kl": st.sampled_from([None, 1.0, [[0.1]], Z[None], Z[0], Z[:0], Z[:, :2]])},
+    ),
+    # checkup
+    "checkup": Row(
+        vaelab.checkup,
+        {"model": SMALL, "loss": first_loss, "images": IMAGES},
+        {
+            "model": MODEL,
+            "loss": st.one_of(
+                FUNCTION,
+                st.sampled_from(
+                    [None, torch.nn.MSELoss, lambda recon, x: x.sum(), lambda *four: four[0]]
+                ),
+            ),
+            "images": (
+                st.one_of(
+                    NO_TENSOR,
+                    NO_FLOATS,
+                    BAD_SHAPE,
+                    spoiled(IMAGES, NAN, INF, -INF),
+                    st.just(IMAGES[:3]),
+                ),
+                "images",
+            ),
+        },
     ),
     # toy
     "GaussianToy": Row(GaussianToy, {}, {"weight": NUMBER, "bias": NUMBER, "noise": POSITIVE}),
@@ -734,6 +763,7 @@ TABLE: dict[str, Row] = {
 
 # Public names that take nothing from a user, or nothing that could be wrong.
 NOTHING_TO_REFUSE = {
+    "Checkup": "a record made by checkup",
     "Digits": "a record; whoever uses it checks it: fit, evaluate, diagnostics, explorers",
     "Diverged": "raised by fit",
     "ELBO": "has no arguments",
