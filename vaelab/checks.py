@@ -69,6 +69,23 @@ def check_start(name: str, start: float | Tensor, low: float, high: float) -> No
         check_range(name, value, low, high)
 
 
+def check_controller(
+    lam: float,
+    tolerance: float,
+    step: float,
+    per_dimension: bool,
+    init: float | Tensor,
+    floor: float,
+) -> None:
+    """Refuse the settings of a controller of weights, by name."""
+    check_range("lam", lam, 0, math.inf, "[)")
+    check_range("tolerance", tolerance, 0, 1, "[)")
+    check_range("step", step, 0, 1, "()")
+    check_range("floor", floor, 0, 1)
+    check_start("init", init, floor, 1)
+    check_flags(per_dimension=per_dimension)
+
+
 def check_progress(progress: float) -> float:
     """Refuse what is no share of a run, in [0, 1]; give it back."""
     check_range("progress", progress, 0, 1)
@@ -527,15 +544,33 @@ def check_inputs(model: nn.Module, images: Tensor, name: str = "images", least: 
     return images.to(torch.float32 if kind in HALF else kind)
 
 
-def check_digits(model: nn.Module, digits: Any) -> tuple[Tensor, Tensor]:
+def check_digits(model: nn.Module, digits: Any, *, labelled: bool = False) -> tuple[Tensor, Tensor]:
     """Refuse anything but Digits whose images the model takes, at least two of them to test on.
+
+    Args:
+        model: what they are meant for.
+        digits: what should be Digits.
+        labelled: each image must have a class.
 
     Returns:
         Training (N, P) and test images (M, P), in the type of the model's parameters.
     """
     check_kind(digits)
     train = check_inputs(model, digits.train, "digits.train")
-    return train, check_inputs(model, digits.test, "digits.test", least=2)
+    test = check_inputs(model, digits.test, "digits.test", least=2)
+    if labelled:
+        check_labels(digits.train_labels, len(train), "digits.train_labels")
+        check_labels(digits.test_labels, len(test), "digits.test_labels")
+    return train, test
+
+
+def check_pca(images: Tensor, noise: float, latent_dim: int) -> None:
+    """Refuse what has no `latent_dim` directions to compare with the noise."""
+    check_images(images)
+    check_rows(images)
+    check_range("noise", noise, 0, math.inf, "()")
+    check_sizes(latent_dim=latent_dim)
+    check_range("latent_dim", latent_dim, 1, images.shape[1])
 
 
 def check_run(

@@ -20,16 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .checks import (
-    as_labels,
-    as_pixels,
-    check_choice,
-    check_generator,
-    check_images,
-    check_path,
-    check_seed,
-    held_out,
-)
+from . import checks
 from .download import full_set, read_folder
 
 BUNDLED = Path(__file__).with_name("mnist5k.npz")
@@ -79,13 +70,13 @@ def load_mnist(size: str | None = None, root: str | os.PathLike | None = None) -
         recognition.
     """
     size = os.environ.get("VAELAB_MNIST") or "5k" if size is None else size
-    check_choice("size", size, ("5k", "full"), " (argument or $VAELAB_MNIST)")
-    check_path("root", "." if root is None else root)
+    checks.check_choice("size", size, ("5k", "full"), " (argument or $VAELAB_MNIST)")
+    checks.check_path("root", "." if root is None else root)
     if size == "full":
         return load_torchvision("MNIST", root)
     with np.load(BUNDLED, allow_pickle=False) as file:
-        images = as_pixels(file["images"])  # (5000, 784)
-        labels = as_labels(file["labels"], len(images))  # (5000,)
+        images = checks.as_pixels(file["images"])  # (5000, 784)
+        labels = checks.as_labels(file["labels"], len(images))  # (5000,)
     train, test = images[:BUNDLED_TRAIN], images[BUNDLED_TRAIN:]
     return Digits(
         train, labels[:BUNDLED_TRAIN], test, labels[BUNDLED_TRAIN:], "MNIST, 5,000 digits"
@@ -114,7 +105,9 @@ def load_torchvision(name: str, root: str | os.PathLike | None = None) -> Digits
         classical Japanese literature.
     """
     train, train_labels, test, test_labels = full_set(name, root)
-    return Digits(as_pixels(train), train_labels, as_pixels(test), test_labels, f"{name}, full")
+    return Digits(
+        checks.as_pixels(train), train_labels, checks.as_pixels(test), test_labels, f"{name}, full"
+    )
 
 
 def from_arrays(
@@ -138,10 +131,10 @@ def from_arrays(
         ValueError: if their shape or values do not fit, or there are too few. The message ends in
             the line that repairs them.
     """
-    images = as_pixels(images)  # (N, P)
-    labels = as_labels(labels, len(images))  # (N,)
-    count = held_out(test, len(images))
-    check_seed(seed)
+    images = checks.as_pixels(images)  # (N, P)
+    labels = checks.as_labels(labels, len(images))  # (N,)
+    count = checks.held_out(test, len(images))
+    checks.check_seed(seed)
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(int(seed)))
     drawn, rest = order[:count], order[count:]
     return Digits(images[rest], labels[rest], images[drawn], labels[drawn], name)
@@ -195,6 +188,6 @@ def binarize(images: Tensor, generator: torch.Generator | None = None) -> Tensor
     Source:
         Salakhutdinov and Murray (2008), On the quantitative analysis of deep belief networks.
     """
-    check_images(images)
-    check_generator(generator)
+    checks.check_images(images)
+    checks.check_generator(generator)
     return torch.bernoulli(images, generator=generator)
