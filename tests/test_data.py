@@ -170,7 +170,7 @@ REPAIRED: dict[str, tuple[Any, np.ndarray | None]] = {
     "int64, 0 and 1": (torch.tensor(BINARY).long(), BINARY * 1.0),
     "floats, 0 to 255": (SHARES * 255, SHARES),
     "floats, 0 to 16": (torch.tensor(SHARES * 16), SHARES),
-    "-1 to 1": (SHARES * 2 - 1, SHARES),
+    "-1 to 1": (SHARES * 1.6 - 0.8, SHARES * 0.8 + 0.1),
     "standardized": (torch.tensor((SHARES - 0.4) / 0.3), SHARES),
     "just outside": (SHARES * 1.02 - 0.01, (SHARES * 1.02 - 0.01).clip(0, 1)),
     "holes": (np.where(SHARES < 0.1, np.nan, SHARES), np.where(SHARES < 0.1, 0, SHARES)),
