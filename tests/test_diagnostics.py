@@ -541,6 +541,13 @@ def test_training_finds_the_rates_that_pca_predicts():
     assert abs(int((found > 0.01).sum()) - int((predicted > 0.01).sum())) <= 2
 
 
+def test_the_bound_has_50_samples_of_seed_0_unless_told_otherwise(vae, few):
+    images = few.test[:5]
+    by_default = iw_log_likelihood(vae, images)
+    assert torch.equal(by_default, iw_log_likelihood(vae, images, 50, seed=0))
+    assert not torch.equal(by_default, iw_log_likelihood(vae, images, 50, seed=1))
+
+
 # --- what is refused ----------------------------------------------------------------------------
 
 

@@ -318,7 +318,10 @@ def test_an_error_of_a_callback_is_not_blamed_on_the_step_size(few):
 
 
 @pytest.mark.parametrize("binarize", [False, True])
-@pytest.mark.parametrize("objective", [ELBO, lambda: SoftFreeBits(0.3), lambda: FreeBits(0.2)])
+@pytest.mark.parametrize(
+    "objective",
+    [ELBO, lambda: SoftFreeBits(0.3), lambda: FreeBits(0.2), lambda: BetaELBO(0.5)],
+)
 @pytest.mark.parametrize("through_a_file", [False, True])
 def test_a_larger_budget_goes_on_as_if_it_had_never_stopped(
     few, tmp_path, objective, binarize, through_a_file
@@ -429,6 +432,13 @@ def test_one_thread_inside_and_the_setting_as_found_outside(few):
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+def test_a_device_may_be_named_in_every_way(few, undisturbed):
+    for device in ("cpu", torch.device("cpu")):
+        model = small()
+        fit(model, few, **OPTIONS, device=device)
+        assert torch.equal(weights(model), weights(undisturbed[0]))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="device 0 exists")

@@ -208,13 +208,13 @@ def check_terms(nll: Tensor, kl: Tensor) -> None:
         )
 
 
-def check_kl(kl: Tensor, gamma: Tensor | None = None, *, per_dimension: bool = True) -> None:
+def check_kl(kl: Tensor, gamma: Tensor, *, per_dimension: bool) -> None:
     """Refuse anything but a KL (B, D), with as many dimensions as there are weights ``gamma``."""
     if not isinstance(kl, Tensor):
         raise TypeError(f"kl must be a tensor (B, D), got {type(kl).__name__}")
     if kl.ndim != 2 or len(kl) == 0:
         raise ValueError(f"kl must be (B, D) with B >= 1, got {tuple(kl.shape)}")
-    if per_dimension and gamma is not None and gamma.ndim == 1 and len(gamma) != kl.shape[1]:
+    if per_dimension and gamma.ndim == 1 and len(gamma) != kl.shape[1]:
         first = f"the {len(gamma)} dimensions of the first call"
         raise ValueError(f"kl must have {first}, got {kl.shape[1]}")
 
@@ -292,7 +292,7 @@ def check_rows(images: Tensor) -> None:
         raise ValueError(f"images must be a tensor (N, P) with N >= 1, got {got}")
 
 
-def check_labels(labels: Tensor, count: int, name: str = "labels") -> None:
+def check_labels(labels: Tensor, count: int, name: str) -> None:
     """Refuse anything but one class, a whole number from 0 on, for each image.
 
     Args:
