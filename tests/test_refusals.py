@@ -342,6 +342,7 @@ TABLE: dict[str, Row] = {
     "RowGRUVAE.log_likelihood": Row(
         method("log_likelihood", ROWS), {"x": IMAGES, "z": Z}, {"x": SHAPE_ONLY, "z": LATENT}
     ),
+    "RowGRUVAE.draw": Row(method("draw", ROWS), {"z": Z}, {"z": LATENT}),
     "RowGRUVAE.sample": Row(method("sample", ROWS), {"n": 2}, {"n": COUNT}),
     "soft_bound": Row(model.soft_bound, {"raw": Z}, {"bound": POSITIVE}, free=("raw",)),
     # losses

@@ -306,26 +306,33 @@ class RowGRUVAE(nn.Module):
         return -bernoulli_nll(logits.view_as(each), x)  # (..., B)
 
     @torch.no_grad()
-    def sample(self, n: int) -> Tensor:
-        """Draw n images pixel by pixel.
+    def draw(self, z: Tensor) -> Tensor:
+        """Draw an image for each z, pixel by pixel.
 
         Args:
-            n: how many, >= 1.
+            z: (B, D).
 
         Returns:
-            (n, 784) means of the pixels, each given the binary pixels that were drawn before it.
+            (B, 784) means of the pixels, each given the binary pixels that were drawn before it.
+
+        Raises:
+            TypeError, ValueError: if ``z`` is not a float tensor (B, D).
         """
-        check_sizes(n=n)
-        z = torch.randn(n, self.latent_dim).to(self.to_logits.weight)  # (n, D)
-        state, row = self._initial_state(z), z.new_zeros(n, 1, self.side)
+        check_columns("z", z, self.latent_dim, stacked=False)
+        state, row = self._initial_state(z), z.new_zeros(len(z), 1, self.side)
         means = []
         for _ in range(self.side):
-            output, state = self.gru(row, state)  # (n, 1, H), (1, n, H)
+            output, state = self.gru(row, state)  # (B, 1, H), (1, B, H)
             row = torch.zeros_like(row)
             for column in range(self.side):
-                means.append(self._row_logits(output, row)[:, 0, column].sigmoid())  # (n,)
+                means.append(self._row_logits(output, row)[:, 0, column].sigmoid())  # (B,)
                 row[:, 0, column] = torch.bernoulli(means[-1])
-        return torch.stack(means, dim=1)  # (n, 784)
+        return torch.stack(means, dim=1)  # (B, 784)
+
+    def sample(self, n: int) -> Tensor:
+        """The same for n draws of z from the prior, (n, 784)."""
+        check_sizes(n=n)
+        return self.draw(torch.randn(n, self.latent_dim).to(self.to_logits.weight))
 
     def _initial_state(self, z: Tensor) -> Tensor:
         return torch.tanh(self.from_latent(z * self.use_z)).unsqueeze(0)  # (1, B, H)
