@@ -179,6 +179,26 @@ class Extended(MLP):
         return recon, mu, logvar, {"calls": self.calls}
 
 
+class OwnGenerator(MLP):
+    """Draws from a generator that it keeps, which a copy must not wind back for every pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.generator = torch.Generator()
+
+    def reparameterize(self, mu: Tensor, logvar: Tensor) -> Tensor:
+        eps = torch.empty_like(mu, device="cpu").normal_(generator=self.generator).to(mu)
+        return mu + eps * (0.5 * logvar).exp()
+
+
+class Masked(MLP):
+    """A mask made of uniform numbers that have z's shape, and are no noise of z."""
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        mu, logvar = super().encode(x)
+        return mu * (torch.rand_like(mu) > 0.1 * self.training), logvar
+
+
 class Dropping(MLP):
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return super().encode(F.dropout(x, 0.2, self.training))
@@ -455,6 +475,8 @@ CORRECT: dict[str, Case] = {
     "KL and MMD": Case(trained(Conv), with_kl_too(mmd), "batch term"),
     "moments of the codes": Case(trained(MLP), with_kl_too(moments), "batch term"),
     "dropout": Case(fresh(Dropping), mean_of(bits), "modes"),
+    "a mask of z's size": Case(fresh(Masked), mean_of(bits), "modes"),
+    "a generator that the model keeps": Case(fresh(OwnGenerator), mean_of(bits), ""),
     "BatchNorm": Case(fresh(Normed), mean_of(bits), "modes"),
 }  # fmt: skip
 # Of these, z cannot be told from outside, or what is asked of it has no meaning.

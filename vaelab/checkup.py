@@ -12,8 +12,9 @@ import html
 import math
 import textwrap
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
+from types import MethodType
 from typing import Any
 
 import torch
@@ -86,7 +87,7 @@ PROBES: dict[str, tuple[str, str]] = {
     "free_bits": ("reading", "free bits"),
     "batches": ("", "batch size, batch sum"),
     "balance": ("weights", "kl sign, kl weight, kl averaged, pixels averaged"),
-    "likelihood": ("pixel", "likelihood"),
+    "likelihood": ("pixel weights", "likelihood"),
     "values": ("pixel outputs", "range, targets"),
     "noise": ("", "noise"),
     "variance": ("reading z", "variance"),
@@ -146,7 +147,7 @@ class Checkup:
 
 @torch.enable_grad()
 def checkup(model: nn.Module, loss: Callable[..., Tensor], images: Tensor) -> Checkup:
-    """Look for the usual mistakes in a VAE and its loss, which are left as they were.
+    """Look for the usual mistakes in a VAE and its loss; copies are run, so both stay as they are.
 
     Args:
         model: gives ``model(x) -> (recon, mu, logvar)``, more entries allowed. The third may also
@@ -191,19 +192,24 @@ def _check(model: nn.Module, loss: Callable[..., Tensor], images: Tensor) -> Non
 
 
 def copy_of(part: Any) -> Any:
-    """A model or loss to run in its place: modes, averages and counters of the user's own stay."""
+    """A model or loss to run in its place: modes, averages and counters of the user's own stay.
+
+    Tensors with a history (a KL that a model keeps) cannot be copied, nor can locks or writers, and
+    a copied generator would draw the same noise again: these are shared.
+    """
     owner = getattr(part, "__self__", part)  # of a method
     owners = owner.modules() if isinstance(owner, nn.Module) else [owner]
-    attributes = [v for o in owners for v in getattr(o, "__dict__", {}).values()]
-    # PyTorch copies no tensor that has a history, such as a KL that a model keeps: the copy has it.
-    return copy.deepcopy(part, {id(v): v for v in attributes if isinstance(v, Tensor)})
+    held = [v for o in owners for v in getattr(o, "__dict__", {}).values()]
+    copied = (nn.Module, Tensor, dict, MethodType)
+    shared = [v for v in held if not isinstance(v, copied) or not getattr(v, "is_leaf", True)]
+    return copy.deepcopy(part, {id(v): v for v in shared})
 
 
 class Pass(TorchDispatchMode):
     """One pass of the model, in which every operation is seen.
 
     Whatever a model calls (randn_like, normal_, rsample ...) comes here as one of few operations.
-    Normal numbers that fit z become +-level, others 0; uniform ones that fit become the level.
+    Normal numbers that fit z become +-level, others 0; or else uniform ones become the level.
     """
 
     model: nn.Module
@@ -211,9 +217,10 @@ class Pass(TorchDispatchMode):
     mu: Tensor
     t: Tensor
 
-    def __init__(self, size: int, batch: int, level: float | None) -> None:
+    def __init__(self, size: int, batch: int, level: float | None, kind: str) -> None:
         super().__init__()
-        self.size, self.level, self.fitting = size, level, (size, size // batch, batch, 1)
+        self.size, self.level, self.kind = size, level, kind
+        self.fitting = (size, size // batch, batch, 1)
         self.drawn: list[tuple[str, torch.Size]] = []  # kind and shape of the noise
         self.held: list[Tensor] = []  # every tensor of z's size, in order
 
@@ -228,12 +235,14 @@ class Pass(TorchDispatchMode):
     def _plant(self, name: str, out: Tensor, args: Any) -> None:
         kind, fits = RANDOM.get(name, "other"), out.numel() in self.fitting
         self.drawn.append((kind if fits or kind == "dropout" else "other", out.shape))
-        if self.level is not None and kind == "normal":
+        if self.level is None or kind != self.kind:
+            return
+        if kind == "normal":
             given = args[{"normal": 0, "normal_": 1}.get(name, len(args)) :][:2]
             mean, std = tuple(given) + (0.0, 1.0)[len(given) :]
             sign = torch.arange(out.numel()).remainder(7).remainder(2).mul(2).sub(1)
             out.copy_(mean + std * (self.level if fits else 0.0) * sign.view(out.shape).to(out))
-        elif self.level is not None and kind == "uniform" and out.numel() == self.size:
+        elif fits:
             out.fill_(self.level)
 
 
@@ -249,17 +258,18 @@ class Subject:
     reading: str = ""  # a key of READINGS
     d_scale: float = 0.0  # what D and KL of one image weigh in the loss of the batch
     kl_scale: float = 0.0
+    dims: Tensor = field(init=False)  # (D,) what the KL of each dimension weighs there
     averaged: tuple[bool, ...] = ()  # is D, is the KL a mean over the batch?
     weights: tuple[float, ...] = ()  # d_scale and kl_scale without that mean
-    z: tuple[Tensor, ...] = ()  # without and with noise
+    z: tuple[Tensor, ...] = ()  # without noise, with noise, and the t of both
 
     def __post_init__(self) -> None:
-        self.own = self.run(None, train=False)
+        with torch.no_grad():
+            self.own = self.run(None, train=False)
         self.size = self.own.mu.numel()
         three = self.own.recon, self.own.mu, self.own.t
         self.outputs = self.finite = all(bool(v.isfinite().all()) for v in three)
         self.planted, self.slope = self._plant()
-        self.dims = torch.ones(self.size // len(self.images))  # (D,) weights of the KL
         recon, x = self.planted[:2]
         for name, form in PIXELS.items() if recon.numel() == x.numel() else ():
             scale = factor_of(self.slope[0], form(recon, x.reshape_as(recon)))
@@ -282,16 +292,16 @@ class Subject:
         wish = f"loss must give a scalar for (recon, x, mu, logvar) of the shapes {shapes}"
         raise ValueError(f"{wish}, it raised {type(why).__name__}: {why}") from why
 
-    def run(self, level: float | None, train: bool, seed: int = 0, grad: bool = False) -> Pass:
-        """One pass with planted noise, or with the model's own if ``level`` is None."""
-        images, run = self.images, Pass(self.size, len(self.images), level)
+    def run(self, level: float | None, train: bool, seed: int = 0, kind: str = "normal") -> Pass:
+        """One pass with planted noise of a kind, or with the model's own if ``level`` is None."""
+        images, run = self.images, Pass(self.size, len(self.images), level, kind)
         wish = f"for images {tuple(images.shape)} of {images.dtype} on {images.device}"
         wish = f"model must give float tensors recon (B, ...), mu (B, D), logvar (B, D) {wish}"
         if any(isinstance(m, torch.jit.ScriptModule) for m in self.model.modules()):
             wish = f"what torch.jit.trace made does not run under watch: pass its original; {wish}"
         try:
             run.model = copy_of(self.model).train(train)
-            with seeded(seed, images.device), torch.set_grad_enabled(grad), run:
+            with seeded(seed, images.device), run:
                 out = run.model(images)
             run.recon, run.mu, run.t = three = tuple(out)[:3]
             kinds = [(len(v), v.ndim > 1, v.is_floating_point()) for v in three]
@@ -328,8 +338,6 @@ class Subject:
             for name in names.split(", ") if why else ():
                 yield name, "open", why[0]
 
-    # --- the loss ---------------------------------------------------------------------------------
-
     def kl(self) -> Seen:
         """Are the slopes in mu and t those of a KL to N(0, I), and what is t to it?"""
         mu, t, d_mu, d_t = (v.flatten(1) for v in (*self.planted[2:], *self.slope[1:]))
@@ -351,8 +359,11 @@ class Subject:
             self.dims, self.kl_scale = dims, float(dims.mean())
             low, high = (float(v) / self.kl_scale for v in dims.aminmax())
             if not near(low, high):
-                seen = f"Dimensions weigh {low:.3g} to {high:.3g} times their mean"
-                yield "kl weight", "note", seen
+                yield (
+                    "kl weight",
+                    "note",
+                    f"Its dimensions weigh {low:.3g} to {high:.3g} of their mean",
+                )
             used = dims.abs() > 1e-6 * dims.abs().max()
             yield from self._reading((d_t / dims)[:, used], t[:, used])
 
@@ -369,13 +380,12 @@ class Subject:
             seen = f"The part with logvar weighs {factors[known]:.3g} times the part with mu"
             yield "kl formula", "fault", f"{seen}: a 1/2 is missing, or terms are swapped"
         else:
-            pairs = product(READINGS, READINGS)
-            pair = next((p for p in pairs if close(slope, rise[p[0]] - fall[p[1]])), None)
-            seen = "The KL takes logvar for {} in sigma^2 and for {} in its logarithm"
-            if pair:
-                yield "variance", "fault", seen.format(*pair)
-            else:
-                yield "kl formula", "fault", "The slope in logvar is that of no KL to N(0, I)"
+            for one, other in product(READINGS, READINGS):
+                if close(slope, rise[one] - fall[other]):
+                    seen = f"The KL takes logvar for {one} in sigma^2 and for {other} in its log"
+                    yield "variance", "fault", seen
+                    return
+            yield "kl formula", "fault", "The slope in logvar is that of no KL to N(0, I)"
 
     def free_bits(self) -> Seen:
         """Has the KL the same weight near the prior, where a floor would make it free?"""
@@ -383,9 +393,8 @@ class Subject:
         low_mu, low_t = 0.05 * mu.sign(), torch.full_like(t, READINGS[self.reading][1](1.0))
         low = (self.slopes(recon, x, low_mu, low_t)[1] / low_mu).flatten(1)
         if not close(low, self.dims):
-            share = float((low / self.dims).median())
-            seen = f"Near the prior the KL weighs {share:.3g} of what it weighs far from it"
-            yield "free bits", "note", seen
+            share = f"{float((low / self.dims).median()):.3g} of what it weighs far from it"
+            yield "free bits", "note", f"Near the prior the KL weighs {share}"
 
     def batches(self) -> Seen:
         """Does the loss of a batch grow with it (a sum), or stay (a mean), in D and KL alike?"""
@@ -402,8 +411,10 @@ class Subject:
             shares[1] = shares[0]
         averaged = tuple(near(share, 0.5) for share in shares)  # 1/2 is left in a mean, 1 in a sum
         if not all(near(share, 1, 0.5) for share in shares):
-            seen = f"With twice the images, D's slope is {shares[0]:.3g} of what it was, the KL's "
-            yield "batch size", "fault", f"{seen}{shares[1]:.3g}: neither a sum nor a mean"
+            seen = (
+                "With twice the images the slopes of D and KL are {:.3g} and {:.3g} of the old ones"
+            )
+            yield "batch size", "fault", seen.format(*shares)
             yield "batch sum", "open", "the loss is neither a sum nor a mean"
             return
         if not any(averaged):
@@ -447,8 +458,7 @@ class Subject:
             if not near(written, 1) and not near(beta, *(1 / p for p in plain)):
                 yield "kl weight", "note", f"The KL is multiplied by {written:.4g}"
         elif near(beta, 2):
-            seen = "The KL is twice the closed form: a 1/2 is missing, or beta = 2"
-            yield "kl formula", "note", seen
+            yield "kl formula", "note", "The KL is twice the closed form: no 1/2, or beta = 2"
         elif not near(beta, 1):
             yield "kl weight", "note", f"The KL weighs beta = {beta:.4g} times D"
 
@@ -466,14 +476,12 @@ class Subject:
         if self.pixel == SWAPPED:
             yield "likelihood", "fault", "The slope is that of a cross-entropy of swapped arguments"
         elif self.pixel not in BERNOULLI:
-            ratio = abs(self.kl_scale and self.weights[1] / self.weights[0])
+            ratio = abs(self.weights[1] / self.weights[0])
             seen = f"Absolute error: a Laplace of scale {ratio:.3g}"
             if self.pixel == SQUARES:
                 miss = (self.own.recon - self.images.reshape_as(self.own.recon)).square().mean()
-                seen = (
-                    f"Squared error: a Gaussian of sigma = {ratio**0.5:.3g}; this model misses by"
-                )
-                seen += f" {miss**0.5:.3g}, a sigma beside which the KL weighs {ratio / miss:.3g}"
+                seen = f"Squared error: a Gaussian of sigma = {ratio**0.5:.3g}; this model misses"
+                seen += f" by {miss**0.5:.3g}; with that sigma the KL weighs {ratio / miss:.3g}"
             yield "likelihood", "note", seen
 
     def values(self) -> Seen:
@@ -492,14 +500,14 @@ class Subject:
             seen += " as after two sigmoids" * squashed
             yield "range", "fault", f"{seen}; the loss wants those of {self.pixel}"
 
-    # --- the model --------------------------------------------------------------------------------
-
     def noise(self) -> Seen:
         """Is z = mu + sigma * noise, fresh for each image and dimension, in both modes?"""
         for train, mode in ((True, "train"), (False, "eval")):
             still, moved = (self.run(level, train) for level in (0.0, 1.0))
             first, again, other = (self.run(None, train, seed) for seed in (1, 1, 2))
             kinds, mu = {kind for kind, _ in moved.drawn}, still.mu.flatten()
+            if "uniform" in kinds and "normal" not in kinds:
+                still, moved = (self.run(level, train, kind="uniform") for level in (0.0, 1.0))
             shapes = [shape for kind, shape in moved.drawn if kind == "normal"]
             pairs = [(a.flatten(), b.flatten()) for a, b in zip(still.held, moved.held)]
             moves = (close(a, mu, 1e-5) and not close(b, a, 1e-6) for a, b in pairs)
@@ -507,7 +515,7 @@ class Subject:
             same = close(still.recon, moved.recon, 1e-6) and close(first.recon, again.recon, 1e-4)
             wrong = ""
             if k is not None and shapes:
-                self.z = self.z or (*pairs[k], still.t.flatten())
+                self.z = self.z or (*pairs[k], still.t.detach().flatten())
                 shape = tuple(max(shapes, key=math.prod))
                 if math.prod(shape) < mu.numel():
                     wrong = f"one draw of shape {shape} serves mu of shape {tuple(still.mu.shape)}"
@@ -538,7 +546,7 @@ class Subject:
 
     def detached(self) -> Seen:
         """Do the weights of mu alone, and those of logvar alone, move the reconstruction?"""
-        still, run = self.run(0.0, train=True), self.run(1.0, train=True, grad=True)
+        still, run = self.run(0.0, train=True), self.run(1.0, train=True)
         weights = [p for p in run.model.parameters() if p.requires_grad]
 
         def reach(of: Tensor) -> Tensor:
@@ -550,16 +558,15 @@ class Subject:
         alone = {"mu": (mu != 0) & (t == 0), "logvar": (t != 0) & (mu == 0)}
         deaf = [f"{int(own.sum())} of {k}" for k, own in alone.items() if not recon[own].any()]
         if torch.equal(still.recon, run.recon) or not all(own.any() for own in alone.values()):
-            why = "the decoder does not listen to z, or no weight belongs to mu or logvar alone"
-            yield "detached", "open", why
+            yield "detached", "open", "the decoder ignores z, or mu and logvar share all weights"
         elif deaf:
             seen = "The reconstruction has slope 0 in all weights that make it alone"
             yield "detached", "fault", f"{seen}, {', '.join(deaf)}"
 
     def modes(self) -> Seen:
         """Is the loss the same in eval and train mode when z = mu in both?"""
-        runs = [self.run(0.0, train) for train in (False, False, True)]  # BatchNorm moves in train
-        losses = [self.value(run.recon, self.images, run.mu, run.t).item() for run in runs]
+        runs = [self.run(0.0, train) for train in (False, False, True)]
+        losses = (self.value(run.recon, self.images, run.mu, run.t).item() for run in runs)
         low, again, high = losses
         if not math.isclose(low, again, rel_tol=1e-6):  # a GPU may add in another order
             yield "modes", "open", "the loss changes without a change of mode"
