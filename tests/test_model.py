@@ -325,6 +325,16 @@ def test_the_linear_model_is_gaussian_on_both_sides():
     torch.testing.assert_close(model.log_likelihood(x, z), expected)
 
 
+@pytest.mark.parametrize("model", [LinearVAE(3, 9, noise=0.2), RowGRUVAE(2, 3, use_z=False)])
+def test_arguments_come_back_from_a_file(model, tmp_path):
+    save(tmp_path / "model.pt", model)
+    again, _ = load(tmp_path / "model.pt")
+    assert getattr(again, "noise", None) == getattr(model, "noise", None)
+    assert getattr(again, "use_z", None) == getattr(model, "use_z", None)
+    for name, part in model.state_dict().items():
+        assert torch.equal(again.state_dict()[name], part)
+
+
 def test_the_linear_model_and_its_samples_have_one_distribution():
     model = small_linear()
     draws = model.sample(20_000)
@@ -372,16 +382,6 @@ def test_other_images_are_refused(make, shape):
 def test_another_latent_dimension_is_refused(make):
     with pytest.raises(ValueError, match=r"z must be \(batch, 3\)"):
         make().log_likelihood(torch.zeros(2, 784), torch.zeros(2, 4))
-
-
-@pytest.mark.parametrize("model", [LinearVAE(3, 9, noise=0.2), RowGRUVAE(2, 3, use_z=False)])
-def test_arguments_come_back_from_a_file(model, tmp_path):
-    save(tmp_path / "model.pt", model)
-    again, _ = load(tmp_path / "model.pt")
-    assert getattr(again, "noise", None) == getattr(model, "noise", None)
-    assert getattr(again, "use_z", None) == getattr(model, "use_z", None)
-    for name, part in model.state_dict().items():
-        assert torch.equal(again.state_dict()[name], part)
 
 
 @both
