@@ -10,17 +10,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Bernoulli, Normal
 
-from vaelab import (
-    VAE,
-    LinearVAE,
-    RowGRUVAE,
-    VAEOutput,
-    bernoulli_nll,
-    evaluate,
-    gaussian_kl,
-    load,
-    save,
-)
+from vaelab import VAE, LinearVAE, RowGRUVAE, VAEOutput, bernoulli_nll, evaluate, gaussian_kl
 from vaelab.model import LOGVAR_BOUND, soft_bound
 
 
@@ -323,16 +313,6 @@ def test_the_linear_model_is_gaussian_on_both_sides():
     mean = z @ model.from_latent.weight.T + model.from_latent.bias  # (2, 5, 6)
     expected = Normal(mean, 0.4).log_prob(x).sum(dim=-1)  # (2, 5)
     torch.testing.assert_close(model.log_likelihood(x, z), expected)
-
-
-@pytest.mark.parametrize("model", [LinearVAE(3, 9, noise=0.2), RowGRUVAE(2, 3, use_z=False)])
-def test_arguments_come_back_from_a_file(model, tmp_path):
-    save(tmp_path / "model.pt", model)
-    again, _ = load(tmp_path / "model.pt")
-    assert getattr(again, "noise", None) == getattr(model, "noise", None)
-    assert getattr(again, "use_z", None) == getattr(model, "use_z", None)
-    for name, part in model.state_dict().items():
-        assert torch.equal(again.state_dict()[name], part)
 
 
 def test_the_linear_model_and_its_samples_have_one_distribution():
