@@ -412,7 +412,7 @@ class Subject:
         averaged = tuple(near(share, 0.5) for share in shares)  # 1/2 is left in a mean, 1 in a sum
         if not all(near(share, 1, 0.5) for share in shares):
             seen = (
-                "With twice the images the slopes of D and KL are {:.3g} and {:.3g} of the old ones"
+                "Twice the images leave {:.3g} of the slope of D in one image, {:.3g} of the KL's"
             )
             yield "batch size", "fault", seen.format(*shares)
             yield "batch sum", "open", "the loss is neither a sum nor a mean"
@@ -560,8 +560,8 @@ class Subject:
         if torch.equal(still.recon, run.recon) or not all(own.any() for own in alone.values()):
             yield "detached", "open", "the decoder ignores z, or mu and logvar share all weights"
         elif deaf:
-            seen = "The reconstruction has slope 0 in all weights that make it alone"
-            yield "detached", "fault", f"{seen}, {', '.join(deaf)}"
+            seen = f"The reconstruction has slope 0 in weights of one head alone: {', '.join(deaf)}"
+            yield "detached", "fault", seen
 
     def modes(self) -> Seen:
         """Is the loss the same in eval and train mode when z = mu in both?"""
