@@ -295,10 +295,12 @@ class Subject:
     def run(self, level: float | None, train: bool, seed: int = 0, kind: str = "normal") -> Pass:
         """One pass with planted noise of a kind, or with the model's own if ``level`` is None."""
         images, run = self.images, Pass(self.size, len(self.images), level, kind)
-        wish = f"for images {tuple(images.shape)} of {images.dtype} on {images.device}"
-        wish = f"model must give float tensors recon (B, ...), mu (B, D), logvar (B, D) {wish}"
+        wish = "model must give float tensors recon (B, ...), mu (B, D), logvar (B, D) for images"
+        wish = f"{wish} {tuple(images.shape)} of {images.dtype} on {images.device}"
         if any(isinstance(m, torch.jit.ScriptModule) for m in self.model.modules()):
-            wish = f"what torch.jit.trace made does not run under watch: pass its original; {wish}"
+            wish += (
+                ", and be the module from before torch.jit.trace, whose result cannot be watched"
+            )
         try:
             run.model = copy_of(self.model).train(train)
             with seeded(seed, images.device), run:
@@ -412,7 +414,7 @@ class Subject:
         averaged = tuple(near(share, 0.5) for share in shares)  # 1/2 is left in a mean, 1 in a sum
         if not all(near(share, 1, 0.5) for share in shares):
             seen = (
-                "With twice the images the slopes of D and KL are {:.3g} and {:.3g} of the old ones"
+                "Twice the images leave {:.3g} of the slope of D in one image, {:.3g} of the KL's"
             )
             yield "batch size", "fault", seen.format(*shares)
             yield "batch sum", "open", "the loss is neither a sum nor a mean"
@@ -440,7 +442,7 @@ class Subject:
         # A weight of 1/784 repairs a mean over pixels: only what moves beta away from 1 is a fault.
         mixed = not near(beta, 1) and abs(math.log(beta)) >= abs(math.log(written)) - 1e-3
         if self.averaged[0] != self.averaged[1]:
-            mixed, seen = True, f"one of them for each image, {seen} at {count} images"
+            mixed, seen = True, f"{seen} at {count} images"
         if mixed and over_pixels:
             yield "pixels averaged", "fault", f"D is a mean over {width} pixels, {seen}"
         if mixed and over_dims:
@@ -451,7 +453,7 @@ class Subject:
             elif not over_pixels and not over_dims:
                 fixed, by = ("D", d) if self.averaged[1] else ("the KL", r)
                 seen = f"{fixed} is a sum, divided by {1 / by:.4g}, {seen}"
-                yield "batch size", "fault", f"One term is a mean over the batch, {seen}"
+                yield "batch size", "fault", f"One term is a mean over the batch, but {seen}"
             for name in ("pixels averaged", "kl averaged", "kl weight"):
                 yield name, "open", "it depends on the batch"
         elif (mixed and (over_pixels or over_dims)) or self.pixel not in BERNOULLI:
@@ -560,8 +562,8 @@ class Subject:
         if torch.equal(still.recon, run.recon) or not all(own.any() for own in alone.values()):
             yield "detached", "open", "the decoder ignores z, or mu and logvar share all weights"
         elif deaf:
-            seen = "The reconstruction has slope 0 in all weights that make it alone"
-            yield "detached", "fault", f"{seen}, {', '.join(deaf)}"
+            seen = f"The reconstruction has slope 0 in weights of one head alone: {', '.join(deaf)}"
+            yield "detached", "fault", seen
 
     def modes(self) -> Seen:
         """Is the loss the same in eval and train mode when z = mu in both?"""
