@@ -5,17 +5,22 @@ One latent number z and one observed number x:
     z ~ N(0, 1),    x | z ~ N(weight z + bias, noise^2).
 
 Evidence, posterior, ELBO and gap all have closed forms, so every identity of the lessons can be
-checked to rounding instead of believed.
+checked to rounding instead of believed. Below it, one simulated latent dimension under a controller.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Real
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from .checks import check_range, check_sizes
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -120,3 +125,99 @@ def _kl(m1: Tensor, s1: Tensor, m2: float | Tensor, s2: float | Tensor) -> Tenso
     """KL(N(m1, s1^2) || N(m2, s2^2)) in one dimension."""
     m2, s2 = _double(m2), _double(s2)
     return (s2 / s1).log() + (s1**2 + (m1 - m2) ** 2) / (2 * s2**2) - 0.5
+
+
+# ---------------------------------------------------------- one dimension under a controller
+
+
+class Trace(NamedTuple):
+    """One simulated latent dimension under the controller; column 0 is starved, column 1 is not.
+
+    Attributes:
+        kl: (T, 2) nats, what the controller sees at each step.
+        gamma: (T, 2) what it answers.
+    """
+
+    kl: np.ndarray
+    gamma: np.ndarray
+
+
+def resting_kl(strength: float, gamma: float) -> float:
+    """The KL that pays best for a Gaussian latent dimension when each nat costs gamma.
+
+    A dimension that carries a Gaussian signal of variance s, in units of the noise, leaves the
+    distortion 0.5 s exp(-2 R) if it spends R nats. The sum of that and gamma R is least at
+    R = 0.5 log(s / gamma), or at 0 if this is negative. With strength = 0.5 log s:
+
+        R = max(0, strength - 0.5 log gamma).
+
+    Args:
+        strength: the KL at gamma = 1, nats; negative for a dimension that is unused there.
+        gamma: weight on the KL; below the smallest positive float32 it counts as that.
+
+    Returns:
+        Nats.
+
+    Source:
+        Cover and Thomas (2006), Sections 10.3.2 and 10.3.3 (reverse water-filling).
+    """
+    return max(0.0, strength - 0.5 * math.log(max(gamma, 1.4e-45)))
+
+
+@torch.inference_mode()
+def simulate(
+    update: Callable[[Tensor], Tensor],
+    strength: float,
+    starved: int,
+    steps: int,
+    response: float = 0.05,
+) -> Trace:
+    """Let a controller steer two like dimensions, of which one is starved at first.
+
+    A starved dimension has KL 0 whatever gamma is. Otherwise each step brings the KL nearer to
+    `resting_kl` by the share ``response`` of the distance: a stand-in for gradient descent.
+
+    Args:
+        update: what answers to the KL (1, 2) of a batch with gamma (2,), such as the `update` of a
+            fresh `SoftFreeBits`.
+        strength: see `resting_kl`, nats.
+        starved: steps for which dimension 0 is starved.
+        steps: length of the run, T.
+        response: in (0, 1].
+
+    Returns:
+        KL and gamma at every step.
+
+    Raises:
+        TypeError, ValueError: if a number is out of its range.
+    """
+    check_range("strength", strength, -math.inf, math.inf, "()")
+    check_range("response", response, 0, 1, "(]")
+    check_range("starved", starved, 0)
+    check_sizes(steps=steps)
+    kl = [0.0 if starved else max(0.0, strength), max(0.0, strength)]
+    kls, gammas = [], []
+    for step in range(steps):
+        gamma = update(torch.tensor([kl], dtype=torch.float64)).tolist()  # a batch of one image
+        kls.append(kl)
+        gammas.append(gamma)
+        kl = [k + response * (resting_kl(strength, g) - k) for k, g in zip(kl, gamma)]
+        kl[0] *= step >= starved
+    return Trace(np.array(kls), np.array(gammas))
+
+
+def recovery(kl: np.ndarray, starved: int, near: float) -> float:
+    """Steps that a starved dimension needs to come back for good.
+
+    Args:
+        kl: (T, 2), the starved dimension and its like that was not.
+        starved: steps of the starved phase.
+        near: largest difference between the two that counts as recovered, nats.
+
+    Returns:
+        Steps after the starved phase; infinite if the run ends before.
+    """
+    apart = np.flatnonzero(np.abs(kl[:, 0] - kl[:, 1]) > near)
+    if len(apart) == 0:
+        return 0.0
+    return math.inf if apart[-1] == len(kl) - 1 else float(max(0, apart[-1] + 1 - starved))
