@@ -27,7 +27,8 @@ from torchvision.datasets import MNIST
 
 from vaelab import Digits, binarize, load_mnist
 from vaelab import data as data_module
-from vaelab.data import BUNDLED, check_images
+from vaelab.checks import check_images
+from vaelab.data import BUNDLED
 
 
 @pytest.fixture(autouse=True)

@@ -26,7 +26,9 @@ from vaelab import (
     mutual_information,
     prune,
 )
-from vaelab.diagnostics import _log_q_table, check_inputs, check_seed, device_of, iw_batch, seeded
+from vaelab.checks import check_inputs, check_seed, device_of
+from vaelab.diagnostics import _log_q_table, iw_batch
+from vaelab.runs import seeded
 
 
 class Planted(nn.Module):

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
 from vaelab import VAE, FreeBits, SoftFreeBits, bernoulli_nll, gaussian_kl, mutual_information
-from vaelab.widgets import resting_kl
+from vaelab.toy import resting_kl
 
 LAM = 0.5
 
@@ -141,7 +141,7 @@ def test_the_per_sample_variant_is_the_largest(seed: int) -> None:
     ("total", "expected"), [(1.0, 0.45), (22.4, 0.45), (25.0, 0.5), (27.6, 0.55), (40.0, 0.55)]
 )
 def test_one_weight_follows_the_rate(total: float, expected: float) -> None:
-    objective = SoftFreeBits(25.0, tolerance=0.1, rate=0.1, per_dimension=False, init=0.5)
+    objective = SoftFreeBits(25.0, tolerance=0.1, step=0.1, per_dimension=False, init=0.5)
     kl, nll = torch.full((8, 50), total / 50, dtype=torch.float64), torch.full((8,), 80.0)
     loss = objective(nll, kl, 0.0)
     assert objective.gamma.item() == pytest.approx(expected)
@@ -150,14 +150,14 @@ def test_one_weight_follows_the_rate(total: float, expected: float) -> None:
 
 @pytest.mark.equation("3.8")
 def test_one_weight_never_exceeds_one() -> None:
-    objective = SoftFreeBits(25.0, per_dimension=False, init=0.95)
+    objective = SoftFreeBits(25.0, step=0.1, per_dimension=False, init=0.95)
     objective.update(torch.full((8, 50), 1.0))
     assert objective.gamma.item() == 1.0
 
 
 @pytest.mark.equation("3.9")
 def test_each_dimension_has_its_weight() -> None:
-    objective = SoftFreeBits(LAM, tolerance=0.1, rate=0.1, init=0.5)
+    objective = SoftFreeBits(LAM, tolerance=0.1, step=0.1, init=0.5)
     kl, nll = torch.tensor([[0.2, 0.5, 3.0], [0.4, 0.5, 1.0]]), torch.tensor([70.0, 90.0])
     loss = objective(nll, kl, 0.0)
     assert torch.allclose(objective.gamma, torch.tensor([0.45, 0.5, 0.55]))
@@ -181,7 +181,7 @@ STRENGTH = torch.tensor([-1.0, 0.2, 1.5], dtype=torch.float64)
 
 def steered(strength: Tensor, tolerance: float, steps: int = 4000) -> tuple[Tensor, Tensor]:
     """KL and gamma to which the module's controller brings dimensions that answer at once."""
-    objective = SoftFreeBits(LAM, tolerance=tolerance, rate=0.2 * tolerance)
+    objective = SoftFreeBits(LAM, tolerance=tolerance, step=0.2 * tolerance)
     gamma = torch.ones_like(strength)
     for _ in range(steps):
         kl = (strength - 0.5 * gamma.log()).clamp(min=0)

@@ -117,7 +117,7 @@ def original_rule(level: float, gamma: float) -> float:
 @pytest.mark.parametrize("seed", range(3))
 def test_soft_free_bits_follow_the_original_rule_on_random_streams(seed):
     torch.manual_seed(seed)
-    objective = SoftFreeBits(lam=0.5, tolerance=0.1, rate=0.1, init=0.37, floor=0.0)
+    objective = SoftFreeBits(lam=0.5, tolerance=0.1, step=0.1, init=0.37, floor=0.0)
     typical = torch.tensor([0.05, 0.3, 0.45, 0.5, 0.55, 0.7, 3.0])  # (D,) dead, in the band, strong
     expected = [0.37] * 7
     for _ in range(300):
@@ -132,12 +132,12 @@ def test_soft_free_bits_follow_the_original_rule_on_random_streams(seed):
 
 
 def test_gamma_moves_before_it_weighs():
-    loss = SoftFreeBits(init=0.5)(NLL, KL, 0.0)  # averages 2.0, 0.2, 0.3: up, down, down
+    loss = SoftFreeBits(init=0.5, step=0.1)(NLL, KL, 0.0)  # averages 2.0, 0.2, 0.3: up, down, down
     assert loss.item() == pytest.approx(20 + 0.55 * 2.0 + 0.45 * 0.2 + 0.45 * 0.3)
 
 
 def test_gamma_of_one_dimension_depends_on_that_dimension_alone():
-    objective = SoftFreeBits(init=0.5)
+    objective = SoftFreeBits(init=0.5, step=0.1)
     objective.update(fixed(0.1, 0.5, 2.0))
     torch.testing.assert_close(objective.gamma, torch.tensor([0.45, 0.5, 0.55]))
     objective.update(fixed(0.1, 2.0, 0.5))
@@ -148,19 +148,19 @@ def test_gamma_of_one_dimension_depends_on_that_dimension_alone():
 def test_the_dead_band_is_where_it_should_be(lam, tolerance):
     low, high = (1 - tolerance) * lam, (1 + tolerance) * lam
     levels = [0.999 * low, 1.001 * low, lam, 0.999 * high, 1.001 * high]
-    objective = SoftFreeBits(lam, tolerance, rate=0.2, init=0.5)
+    objective = SoftFreeBits(lam, tolerance, step=0.2, init=0.5)
     objective.update(fixed(*levels))
     torch.testing.assert_close(objective.gamma, torch.tensor([0.4, 0.5, 0.5, 0.5, 0.6]))
 
 
 def test_the_edges_of_the_dead_band_move_gamma():
-    objective = SoftFreeBits(lam=1.0, tolerance=0.5, init=0.5)
+    objective = SoftFreeBits(lam=1.0, tolerance=0.5, init=0.5, step=0.1)
     objective.update(torch.tensor([[0.5, 1.5]]))
     torch.testing.assert_close(objective.gamma, torch.tensor([0.45, 0.55]))
 
 
 def test_gamma_is_capped_at_one():
-    objective = SoftFreeBits(init=0.95)
+    objective = SoftFreeBits(init=0.95, step=0.1)
     assert feed(objective, fixed(5.0), 10) == [1.0] * 10
     assert feed(objective, fixed(0.0), 1) == pytest.approx([0.9])  # no wind-up beyond the cap
 
@@ -168,7 +168,7 @@ def test_gamma_is_capped_at_one():
 def test_gamma_stops_at_the_floor_and_recovers_in_a_time_that_does_not_depend_on_the_starvation():
     back_up = math.ceil(math.log(1 / 1e-3) / math.log(1.1))  # 73 calls
     for starved in (100, 2000):
-        objective = SoftFreeBits(floor=1e-3)
+        objective = SoftFreeBits(floor=1e-3, step=0.1)
         assert feed(objective, fixed(0.0), starved)[-1] == pytest.approx(1e-3)
         climb = feed(objective, fixed(5.0), back_up)
         assert climb[-2] < 1.0
@@ -176,25 +176,25 @@ def test_gamma_stops_at_the_floor_and_recovers_in_a_time_that_does_not_depend_on
 
 
 def test_without_a_floor_a_long_starvation_is_for_good():
-    objective = SoftFreeBits(floor=0.0)
+    objective = SoftFreeBits(floor=0.0, step=0.1)
     feed(objective, fixed(0.0), 2000)
     assert feed(objective, fixed(5.0), 2000)[-1] < 1e-3
 
 
 def test_a_single_gamma_looks_at_the_total_rate():
-    objective = SoftFreeBits(lam=3.0, per_dimension=False, init=0.5)
+    objective = SoftFreeBits(lam=3.0, per_dimension=False, init=0.5, step=0.1)
     loss = objective(NLL, KL, 0.0)  # total 2.5 <= 2.7: down, though every KL_d is below 3 too
     assert objective.gamma.tolist() == pytest.approx([0.45])
     assert loss.item() == pytest.approx(20 + 0.45 * 2.5)
     assert objective.weights(3).tolist() == pytest.approx([0.45] * 3)
-    objective = SoftFreeBits(lam=2.2, per_dimension=False, init=0.5)
+    objective = SoftFreeBits(lam=2.2, per_dimension=False, init=0.5, step=0.1)
     objective(NLL, KL, 0.0)  # total 2.5 >= 2.42: up, though no single KL_d is above 2.2
     assert objective.gamma.tolist() == pytest.approx([0.55])
 
 
 def test_no_gradient_reaches_gamma():
     nll, kl = NLL.clone().requires_grad_(), KL.clone().requires_grad_()
-    objective = SoftFreeBits(init=0.5)
+    objective = SoftFreeBits(init=0.5, step=0.1)
     objective(nll, kl, 0.0).backward()
     assert not objective.gamma.requires_grad
     torch.testing.assert_close(nll.grad, torch.tensor([0.5, 0.5]))
@@ -203,7 +203,7 @@ def test_no_gradient_reaches_gamma():
 
 @pytest.mark.parametrize("per_dimension", [True, False])
 def test_a_deep_copy_is_an_independent_controller(per_dimension):
-    original = SoftFreeBits(per_dimension=per_dimension)
+    original = SoftFreeBits(per_dimension=per_dimension, step=0.1)
     original.update(fixed(0.0, 0.0))
     twin = copy.deepcopy(original)
     before = original.gamma.clone()
@@ -214,7 +214,7 @@ def test_a_deep_copy_is_an_independent_controller(per_dimension):
 
 
 def test_weights_are_a_copy_and_start_at_init():
-    objective = SoftFreeBits(init=0.3)
+    objective = SoftFreeBits(init=0.3, step=0.1)
     assert objective.weights(4).tolist() == pytest.approx([0.3] * 4)
     objective.update(fixed(0.5, 0.0))
     objective.weights(2).zero_()
@@ -222,7 +222,7 @@ def test_weights_are_a_copy_and_start_at_init():
 
 
 def test_update_gives_the_gamma_that_is_in_force():
-    objective = SoftFreeBits()
+    objective = SoftFreeBits(step=0.1)
     assert torch.equal(objective.update(fixed(0.0, 2.0)), objective.gamma)
 
 
@@ -256,9 +256,9 @@ def test_a_loss_is_one_number_with_a_gradient(make):
         ({"lam": math.inf}, "lam"),
         ({"tolerance": -0.1}, "tolerance"),
         ({"tolerance": 1.0}, "tolerance"),
-        ({"rate": 0.0}, "rate"),
-        ({"rate": 1.0}, "rate"),
-        ({"rate": math.nan}, "rate"),
+        ({"step": 0.0}, "step"),
+        ({"step": 1.0}, "step"),
+        ({"step": math.nan}, "step"),
         ({"floor": -0.1}, "floor"),
         ({"floor": 1.1}, "floor"),
         ({"init": 1.1}, "init"),
@@ -279,9 +279,9 @@ def test_impossible_free_bits_are_refused(bad):
 def test_the_ends_that_belong_to_a_range_are_taken():
     """lam = 0: nothing is too low, gamma stays; tolerance = 0: a band without width."""
     for per_dimension in (True, False):
-        objective = SoftFreeBits(lam=0, per_dimension=per_dimension)
+        objective = SoftFreeBits(lam=0, per_dimension=per_dimension, step=0.1)
         assert objective(NLL, KL, 0.0).item() == pytest.approx(ELBO()(NLL, KL, 0.0).item())
-    objective = SoftFreeBits(lam=1.0, tolerance=0, init=0.5)
+    objective = SoftFreeBits(lam=1.0, tolerance=0, init=0.5, step=0.1)
     objective.update(fixed(0.999, 1.001))
     torch.testing.assert_close(objective.gamma, torch.tensor([0.45, 0.55]))
 
@@ -294,7 +294,7 @@ def test_half_a_nat_is_free_unless_told_otherwise():
     "call, expected",
     [
         (lambda: BetaELBO(lambda t: -1.0), "what schedule returns must be in [0, inf), got -1.0"),
-        (lambda: SoftFreeBits(rate=2), "rate must be in (0, 1), got 2"),
+        (lambda: SoftFreeBits(step=2), "step must be in (0, 1), got 2"),
         (lambda: SoftFreeBits().update([0.1]), "kl must be a tensor (B, D), got list"),
         (
             lambda: ELBO()(3.0, [0.1], 0.0),
@@ -309,7 +309,7 @@ def test_a_refusal_says_what_came_and_what_was_expected(call, expected):
 
 
 def test_another_number_of_dimensions_than_at_first_is_refused():
-    objective = SoftFreeBits()
+    objective = SoftFreeBits(step=0.1)
     objective.update(KL)
     with pytest.raises(ValueError) as refusal:
         objective.update(KL[:, :2])

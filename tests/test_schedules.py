@@ -8,7 +8,7 @@ from fractions import Fraction
 import pytest
 
 from vaelab import constant, cyclical, linear, sigmoid, staircase
-from vaelab.schedules import check_range
+from vaelab.checks import check_range
 
 LENGTHS = [*range(1, 41), 97, 469, 1000, 4690]  # of runs, in steps
 EVERY = {

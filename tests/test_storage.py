@@ -103,7 +103,7 @@ class Own(VAE):
 
 @pytest.mark.parametrize("bad", [Own(2, 3), torch.nn.Linear(2, 3), VAE, None, "vae"])
 def test_only_models_that_a_reader_knows_are_saved(bad, tmp_path):
-    with pytest.raises(TypeError, match="model must be a VAE or RowGRUVAE"):
+    with pytest.raises(TypeError, match="model must be "):
         save(tmp_path / "model.pt", bad)
     assert list(tmp_path.iterdir()) == []
 
@@ -159,7 +159,7 @@ def zipped(**files: bytes) -> bytes:
 
 WEIGHTS = VAE(2, 3, data_dim=4).state_dict()
 SIZES = {"latent_dim": 2, "hidden_dim": 3, "data_dim": 4}
-OURS = {"format": "vaelab 1", "kind": "VAE", "sizes": SIZES, "weights": WEIGHTS, "history": None}
+OURS = {"format": "vaelab 2", "kind": "VAE", "sizes": SIZES, "weights": WEIGHTS, "history": None}
 FOREIGN = {
     "empty": b"",
     "a page of a proxy": b"<!DOCTYPE html><title>Log in</title>",
@@ -167,7 +167,7 @@ FOREIGN = {
     "only weights": torch_bytes(WEIGHTS),
     "a tensor": torch_bytes(torch.ones(3)),
     "a list": torch_bytes([1, 2]),
-    "a newer format": torch_bytes(OURS | {"format": "vaelab 2"}),
+    "a newer format": torch_bytes(OURS | {"format": "vaelab 3"}),
     "another class": torch_bytes(OURS | {"kind": "History"}),
     "sizes that do not fit": torch_bytes(OURS | {"sizes": SIZES | {"latent_dim": 5}}),
     "sizes that are none": torch_bytes(OURS | {"sizes": {"latent_dim": -1}}),
@@ -246,11 +246,12 @@ def test_a_stop_in_the_middle_leaves_what_was_there(run, tmp_path, monkeypatch, 
     save(tmp_path / "run.pt", *run)
     before = (tmp_path / "run.pt").read_bytes()
 
-    def stopped(content: object, path: Path) -> None:
-        path.write_bytes(b"half")
+    def stopped(path: Path, data: bytes) -> None:
+        with path.open("wb") as file:
+            file.write(b"half")
         raise error
 
-    monkeypatch.setattr(torch, "save", stopped)
+    monkeypatch.setattr(Path, "write_bytes", stopped)
     with pytest.raises(error):
         save(tmp_path / "run.pt", VAE(2, 3))
     assert (tmp_path / "run.pt").read_bytes() == before

@@ -42,7 +42,7 @@ PARTS = {  # the controls that must move the picture, from where the explorer st
     BoundExplorer: ["x", "mean", "std"],
     LatentExplorer: ["view", "digit", "example", "most"],
     ScheduleExplorer: ["kind", "warmup", "start", "stop"],
-    SoftFreeBitsPlayground: ["strength", "starved", "floor", "init", "lam", "tolerance", "rate"],
+    SoftFreeBitsPlayground: ["strength", "starved", "floor", "init", "lam", "tolerance", "step"],
     BetaExplorer: ["beta", "first", "draw"],
 }
 
@@ -583,11 +583,11 @@ def test_without_a_floor_gamma_winds_up(playground):
 
 
 def test_the_playground_runs_the_controller_itself():
-    controller = SoftFreeBits(lam=0.5, tolerance=0.1, rate=0.1)
+    controller = SoftFreeBits(lam=0.5, tolerance=0.1, step=0.1)
     trace = module.simulate(controller, strength=-1.0, starved=20, steps=60)
     assert controller.gamma.tolist() == trace.gamma[-1].tolist()
     assert trace.gamma[:20, 0] == pytest.approx(0.9 ** np.arange(1, 21), rel=1e-5)
-    again = SoftFreeBits(lam=0.5, tolerance=0.1, rate=0.1)
+    again = SoftFreeBits(lam=0.5, tolerance=0.1, step=0.1)
     for kl, gamma in zip(trace.kl, trace.gamma):
         assert again.update(torch.tensor(kl[None], dtype=torch.float32)).tolist() == gamma.tolist()
 
@@ -611,8 +611,8 @@ def test_a_run_that_does_not_recover_says_so(shared, undrawn):
 
 
 def test_settings_that_the_controller_refuses_are_refused(playground):
-    with pytest.raises(ValueError, match="rate must be in"):
-        playground(rate=1.5)
+    with pytest.raises(ValueError, match="step must be in"):
+        playground(step=1.5)
 
 
 # --- many betas --------------------------------------------------------------------------------

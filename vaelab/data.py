@@ -26,6 +26,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .checks import check_images
+
 BUNDLED = Path(__file__).with_name("mnist5k.npz")
 BUNDLED_TRAIN = 4000
 DOWNLOAD_TIMEOUT = 30.0  # seconds without an answer
@@ -109,59 +111,6 @@ def binarize(images: Tensor, generator: torch.Generator | None = None) -> Tensor
     if not isinstance(generator, (torch.Generator, type(None))):
         raise TypeError(f"generator must be a torch.Generator or None, got {generator!r}")
     return torch.bernoulli(images, generator=generator)
-
-
-def check_images(images: Tensor, name: str = "images") -> None:
-    """Refuse anything but rows of pixels in [0, 1].
-
-    Args:
-        images: what should be (..., 784) float, finite, within [0, 1], not empty.
-        name: the argument's name, for the message.
-
-    Raises:
-        TypeError: if it is not a floating-point tensor.
-        ValueError: if it is empty or a value is not finite or outside [0, 1].
-    """
-    if not isinstance(images, Tensor) or not images.is_floating_point():
-        kind = images.dtype if isinstance(images, Tensor) else type(images).__name__
-        raise TypeError(f"{name} must be a float tensor with values in [0, 1], got {kind}")
-    if images.ndim < 2 or images.numel() == 0:
-        raise ValueError(f"{name} must be (N, pixels) with N >= 1, got {tuple(images.shape)}")
-    low, high = images.aminmax()
-    if not (low >= 0 and high <= 1):  # also refuses NaN
-        raise ValueError(
-            f"{name} must be within [0, 1], got values from {low:g} to {high:g}; "
-            "if they are 0..255, divide them by 255"
-        )
-
-
-def check_kind(digits: Digits) -> None:
-    """Refuse what is no :class:`Digits`, such as its images alone."""
-    if not isinstance(digits, Digits):
-        kind = type(digits).__name__
-        raise TypeError(f"digits must be Digits, as load_mnist() returns them, got {kind}")
-
-
-def check_labels(labels: Tensor, count: int, name: str = "labels") -> None:
-    """Refuse anything but one whole number from 0 to 9 for each image.
-
-    Args:
-        labels: what should be (count,) int64.
-        count: how many images there are.
-        name: the argument's name, for the message.
-
-    Raises:
-        TypeError: if it is not an int64 tensor.
-        ValueError: if it has another shape, or a label lies outside 0 .. 9.
-    """
-    if not isinstance(labels, Tensor) or labels.dtype != torch.int64:
-        kind = labels.dtype if isinstance(labels, Tensor) else type(labels).__name__
-        raise TypeError(f"{name} must be an int64 tensor of labels 0 .. 9, got {kind}")
-    if labels.shape != (count,):
-        raise ValueError(f"{name} must be ({count},), one to an image, got {tuple(labels.shape)}")
-    if labels.min() < 0 or labels.max() > 9:
-        span = f"{labels.min()} to {labels.max()}"
-        raise ValueError(f"{name} must be within 0 .. 9, got labels from {span}")
 
 
 def _load_bundled() -> Digits:

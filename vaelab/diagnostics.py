@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .data import Digits, check_images, check_kind, check_labels
-from .model import Model, check_columns, check_sizes
-from .schedules import check_range
+from .checks import (
+    check_digits,
+    check_indices,
+    check_inputs,
+    check_labels,
+    check_means,
+    check_model,
+    check_range,
+    check_sizes,
+    device_of,
+)
+from .data import Digits
+from .model import Model
+from .runs import fitting, measuring
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -69,7 +78,6 @@ def decoder_weight_norms(model: Model) -> Tensor:
     return model.from_latent.weight.detach().norm(dim=0).cpu()  # (H, D) -> (D,)
 
 
-@torch.no_grad()
 def encode_all(model: Model, images: Tensor, batch_size: int = 1000) -> tuple[Tensor, Tensor]:
     """The posteriors of many images, on the CPU.
 
@@ -85,15 +93,15 @@ def encode_all(model: Model, images: Tensor, batch_size: int = 1000) -> tuple[Te
         TypeError, ValueError: if ``images`` are not pixels in [0, 1] as the model takes them, or
             ``batch_size`` is not a positive integer.
     """
-    check_inputs(model, images)
+    images = check_inputs(model, images)
     check_sizes(batch_size=batch_size)
-    device = device_of(model)
-    parts = [model.encode(batch.to(device)) for batch in images.split(batch_size)]
+    with measuring(model) as exact:
+        batches = images.split(batch_size)
+        parts = [exact.encode(batch.to(device_of(model))) for batch in batches]
     mus, logvars = zip(*parts)
     return torch.cat(mus).cpu(), torch.cat(logvars).cpu()
 
 
-@torch.no_grad()
 def iw_log_likelihood(
     model: Model, images: Tensor, samples: int = 50, *, seed: int = 0, rows: int = 500
 ) -> Tensor:
@@ -120,12 +128,11 @@ def iw_log_likelihood(
     Source:
         Burda et al. (2016), Equation 8.
     """
-    check_inputs(model, images)
+    images = check_inputs(model, images)
     check_sizes(samples=samples, rows=rows)
-    device = device_of(model)
-    with seeded(seed, device):
-        batches = images.split(max(1, min(250, rows)))
-        bounds = [iw_batch(model, batch.to(device), samples, rows) for batch in batches]
+    with measuring(model, seed) as exact:
+        batches = images.to(device_of(model)).split(max(1, min(250, rows)))
+        bounds = [iw_batch(exact, x, samples, rows) for x in batches]
     return torch.cat(bounds).cpu()
 
 
@@ -143,10 +150,10 @@ def iw_batch(model: Model, x: Tensor, samples: int, rows: int) -> Tensor:
     """
     mu, logvar = model.encode(x)  # (B, D)
     chunk = max(1, rows // len(x))
-    total = torch.full((len(x),), -math.inf, device=x.device)  # log of the sum of the weights
+    total = x.new_full((len(x),), -math.inf)  # log of the sum of the weights
     for start in range(0, samples, chunk):
         k = min(chunk, samples - start)
-        eps = torch.randn(k, *mu.shape, device=x.device)  # (k, B, D)
+        eps = torch.randn_like(mu.expand(k, *mu.shape))  # (k, B, D)
         z = mu + torch.exp(0.5 * logvar) * eps  # (k, B, D)
         log_prior_over_q = 0.5 * (eps.square() + logvar - z.square()).sum(dim=-1)  # (k, B)
         log_weights = model.log_likelihood(x, z) + log_prior_over_q  # (k, B)
@@ -154,7 +161,6 @@ def iw_batch(model: Model, x: Tensor, samples: int, rows: int) -> Tensor:
     return total - math.log(samples)
 
 
-@torch.no_grad()
 def mutual_information(
     model: Model, images: Tensor, *, seed: int = 0, block: int = 1000
 ) -> MutualInformation:
@@ -180,15 +186,13 @@ def mutual_information(
     """
     check_sizes(block=block)
     mu, logvar = (part.double() for part in encode_all(model, images))  # (N, D)
-    with seeded(seed, torch.device("cpu")):
-        z = mu + torch.exp(0.5 * logvar) * torch.randn_like(mu)  # (N, D)
     own, aggregate = [], []
-    for start in range(0, len(z), block):
-        table = _log_q_table(z[start : start + block], mu, logvar)  # (b, N)
-        own.append(
-            table.diagonal(offset=start).clone()
-        )  # (b,): log q(z_i|x_i); a view keeps the table
-        aggregate.append(table.logsumexp(dim=1) - math.log(len(z)))  # (b,)
+    with measuring(model, seed):
+        z = mu + torch.exp(0.5 * logvar) * torch.randn_like(mu)  # (N, D)
+        for start in range(0, len(z), block):
+            table = _log_q_table(z[start : start + block], mu, logvar)  # (b, N)
+            own.append(table.diagonal(offset=start).clone())  # (b,); a view would keep the table
+            aggregate.append(table.logsumexp(dim=1) - math.log(len(z)))  # (b,)
     value = (torch.cat(own) - torch.cat(aggregate)).mean()
     return MutualInformation(float(value), math.log(len(z)))
 
@@ -227,21 +231,37 @@ def linear_probe(model: Model, digits: Digits, *, penalty: float = 1e-3) -> floa
     check_labels(digits.train_labels, len(digits.train), "digits.train_labels")
     check_labels(digits.test_labels, len(digits.test), "digits.test_labels")
     train, test = (encode_all(model, part)[0] for part in (digits.train, digits.test))  # (N, D)
-    mean, std = train.mean(dim=0), train.std(dim=0).clamp(min=1e-6)
-    train, test = (train - mean) / std, (test - mean) / std
-    weight = torch.zeros(train.shape[1] + 1, 10, requires_grad=True)  # the last row is the bias
+    with fitting():
+        mean, std = train.mean(dim=0), train.std(dim=0).clamp(min=1e-6)
+        weight, bias = logistic_regression((train - mean) / std, digits.train_labels, penalty)
+        predicted = ((test - mean) / std @ weight + bias).argmax(dim=1)  # (M,)
+    return float((predicted == digits.test_labels).float().mean())
+
+
+def logistic_regression(x: Tensor, labels: Tensor, penalty: float) -> tuple[Tensor, Tensor]:
+    """Multinomial logistic regression by L-BFGS from zero.
+
+    Args:
+        x: (N, D).
+        labels: (N,) classes 0 .. C - 1.
+        penalty: weight of the squared coefficients.
+
+    Returns:
+        Coefficients (D, C) and intercepts (C,).
+    """
+    labels = labels.clone()
+    weight = x.new_zeros(x.shape[1] + 1, int(labels.max()) + 1, requires_grad=True)
     optimizer = torch.optim.LBFGS([weight], max_iter=100, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        logits = train @ weight[:-1] + weight[-1]  # (N, 10)
-        loss = F.cross_entropy(logits, digits.train_labels) + penalty * weight[:-1].square().sum()
+        logits = x @ weight[:-1] + weight[-1]  # (N, C); the last row is the intercept
+        loss = F.cross_entropy(logits, labels) + penalty * weight[:-1].square().sum()
         loss.backward()
         return loss
 
     optimizer.step(closure)
-    predicted = (test @ weight[:-1] + weight[-1]).argmax(dim=1)  # (M,)
-    return float((predicted == digits.test_labels).float().mean())
+    return weight[:-1].detach(), weight[-1].detach()
 
 
 def prune(model: Model, keep: Tensor | list[int]) -> Model:
@@ -260,7 +280,7 @@ def prune(model: Model, keep: Tensor | list[int]) -> Model:
             or a mask is not (D,).
     """
     check_model(model, "from_latent")
-    index = _as_indices(keep, model.latent_dim)
+    index = check_indices(keep, model.latent_dim)
     smaller = copy.deepcopy(model)
     smaller.latent_dim = len(index)
     with torch.no_grad():
@@ -271,89 +291,3 @@ def prune(model: Model, keep: Tensor | list[int]) -> Model:
         smaller.from_latent.weight = nn.Parameter(smaller.from_latent.weight[:, index])
         smaller.from_latent.in_features = len(index)
     return smaller
-
-
-def _as_indices(keep: Tensor | list[int], latent_dim: int) -> Tensor:
-    try:
-        index = torch.as_tensor(keep)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(f"keep must be indices or a boolean mask, got {keep!r}") from error
-    if index.dtype == torch.bool:
-        if index.shape != (latent_dim,):
-            raise ValueError(f"a mask must be ({latent_dim},), got {tuple(index.shape)}")
-        index = index.nonzero().flatten()
-    whole = not (index.is_floating_point() or index.is_complex())
-    listed = index.ndim == 1 and len(index) > 0 and whole
-    inside = listed and index.min() >= 0 and index.max() < latent_dim
-    if not inside or len(index.unique()) < len(index):
-        raise ValueError(f"keep must be distinct indices within 0 .. {latent_dim - 1}, got {keep}")
-    return index
-
-
-def check_model(model: nn.Module, needs: str = "encode") -> None:
-    """Refuse what is no model, or has no part of the name ``needs``."""
-    if not isinstance(model, nn.Module) or not hasattr(model, needs):
-        kind = type(model).__name__
-        got = f"the class {model.__name__}: call it" if isinstance(model, type) else kind
-        raise TypeError(f"model must be a VAE or RowGRUVAE, with {needs}, got {got}")
-
-
-def check_inputs(model: Model, images: Tensor, name: str = "images", least: int = 1) -> None:
-    """Refuse anything but rows of pixels in [0, 1], as many as the model takes.
-
-    Args:
-        model: what they are meant for.
-        images: what should be (N, P) float, finite, within [0, 1].
-        name: the argument's name, for the message.
-        least: smallest N.
-
-    Raises:
-        TypeError: if ``model`` is no model or ``images`` is not a floating-point tensor.
-        ValueError: if the shape does not fit or a value is not finite or outside [0, 1].
-    """
-    check_model(model)
-    check_images(images, name)
-    pixels = getattr(model, "data_dim", images.shape[-1])
-    if images.ndim != 2 or images.shape[1] != pixels or len(images) < least:
-        shape = f"(N, {pixels}) with N >= {least}"
-        raise ValueError(f"{name} must be {shape} for this model, got {tuple(images.shape)}")
-
-
-def check_digits(model: Model, digits: Digits) -> None:
-    """Refuse anything but Digits whose images the model takes, at least two of them to test on."""
-    check_kind(digits)
-    check_inputs(model, digits.train, "digits.train")
-    check_inputs(model, digits.test, "digits.test", least=2)
-
-
-def check_means(mu: Tensor) -> None:
-    """Refuse posterior means that are not (N, D), N >= 2, and finite."""
-    check_columns("mu", mu, mu.shape[-1] if isinstance(mu, Tensor) and mu.ndim else 0)
-    if mu.ndim != 2 or len(mu) < 2:
-        raise ValueError(f"mu must be (N, D) with N >= 2, got {tuple(mu.shape)}")
-    if not bool(mu.isfinite().all()):
-        raise ValueError("mu must be finite, got NaN or infinity: did the training diverge?")
-
-
-def check_seed(seed: int) -> None:
-    """Refuse what is no whole number that a random generator takes."""
-    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63:
-        raise ValueError(f"seed must be an integer of at least 0 and below 2**63, got {seed!r}")
-
-
-def device_of(model: nn.Module) -> torch.device:
-    """Where the model's parameters are."""
-    return next(model.parameters()).device
-
-
-@contextmanager
-def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Draw from a seeded random state inside, and leave the global one as it was."""
-    check_seed(seed)
-    on_gpu = device.type == "cuda"
-    with torch.random.fork_rng(devices=[device] if on_gpu else []):
-        torch.default_generator.manual_seed(seed)  # of the CPU only: the rest would not be restored
-        if on_gpu:
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(seed)
-        yield

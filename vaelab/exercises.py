@@ -19,10 +19,11 @@ from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
 from .data import Digits
-from .diagnostics import prune, seeded
+from .diagnostics import prune
 from .losses import gaussian_kl
 from .model import Model, RowGRUVAE
 from .objectives import SoftFreeBits
+from .runs import seeded
 from .schedules import cyclical
 from .toy import GaussianToy
 from .training import evaluate
@@ -326,7 +327,7 @@ def check_down_and_up(steps: Any, back: Any) -> Answer:
         steps: how many falls bring gamma from 1 below 0.1.
         back: gamma after as many rises.
     """
-    controller, gamma, falls = SoftFreeBits(0.5), 1.0, 0
+    controller, gamma, falls = SoftFreeBits(0.5, step=0.1), 1.0, 0
     while gamma >= 0.1:
         gamma, falls = float(controller.update(torch.tensor([[0.1]]))), falls + 1
     for _ in range(falls):
@@ -375,7 +376,7 @@ def check_next_gamma(attempt: Any) -> Answer:
     """
     gamma = torch.tensor([0.5, 0.5, 0.5, 0.5, 0.5, 1.0, 0.01, 0.0105])  # (D,)
     level = torch.tensor([0.1, 0.47, 0.53, 0.9, 0.5, 2.0, 0.0, 0.2])  # (D,)
-    controller = SoftFreeBits(0.5, floor=0.01)
+    controller = SoftFreeBits(0.5, step=0.1, floor=0.01)
     controller.gamma = gamma
 
     def moved(up: Tensor, down: Tensor) -> Tensor:

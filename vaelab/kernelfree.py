@@ -16,7 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .data import Digits, check_images, load_mnist
+from .checks import check_images
+from .data import Digits, load_mnist
 from .diagnostics import encode_all
 from .figures import first_lesson_model
 from .losses import gaussian_kl

@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .checks import check_pair
+
 
 def bernoulli_nll(logits: Tensor, x: Tensor) -> Tensor:
     """Distortion: -log p(x|z) of a Bernoulli for every pixel, summed over the pixels.
@@ -31,7 +33,7 @@ def bernoulli_nll(logits: Tensor, x: Tensor) -> Tensor:
     Source:
         Kingma and Welling (2014), Appendix C.1.
     """
-    _check_pair("logits and x", "(B, P)", logits, x, stacked=True)
+    check_pair("logits and x", "(B, P)", logits, x, stacked=True)
     size = logits.abs()  # (..., B, P)
     softplus = 0.5 * (logits + size).sum(dim=-1) - size.sigmoid().log().sum(dim=-1)  # (..., B)
     return softplus - torch.linalg.vecdot(x, logits)
@@ -54,17 +56,5 @@ def gaussian_kl(mu: Tensor, logvar: Tensor) -> Tensor:
     Source:
         Kingma and Welling (2014), Appendix B.
     """
-    _check_pair("mu and logvar", "(B, D)", mu, logvar)
+    check_pair("mu and logvar", "(B, D)", mu, logvar)
     return 0.5 * (mu.square() + logvar.exp() - 1 - logvar)  # (B, D)
-
-
-def _check_pair(names: str, shape: str, *pair: Tensor, stacked: bool = False) -> None:
-    """Shapes and types only: to look at the values would stop a GPU at every step."""
-    for part in pair:
-        if not (isinstance(part, Tensor) and part.is_floating_point()):
-            kind = part.dtype if isinstance(part, Tensor) else type(part).__name__
-            raise TypeError(f"{names} must both be float tensors {shape}, got {kind}")
-    last = pair[0].shape[-2:] if stacked else pair[0].shape
-    if last != pair[1].shape or pair[1].ndim != 2:
-        shapes = " and ".join(str(tuple(part.shape)) for part in pair)
-        raise ValueError(f"{names} must both be {shape}, got {shapes}")

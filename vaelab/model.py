@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .checks import check_columns, check_range, check_sizes, check_x_and_z
 from .losses import bernoulli_nll
 
 LOGVAR_BOUND = 15.0  # sigma between 5.5e-4 and 1.8e3: far beyond what a trained encoder uses
@@ -48,7 +49,7 @@ class VAE(nn.Module):
     def __init__(self, latent_dim: int = 50, hidden_dim: int = 400, data_dim: int = 784) -> None:
         super().__init__()
         check_sizes(latent_dim=latent_dim, hidden_dim=hidden_dim, data_dim=data_dim)
-        self.latent_dim, self.data_dim = latent_dim, data_dim
+        self.latent_dim, self.hidden_dim, self.data_dim = latent_dim, hidden_dim, data_dim
         self.from_data = nn.Linear(data_dim, hidden_dim)
         self.to_mu = nn.Linear(hidden_dim, latent_dim)
         self.to_logvar = nn.Linear(hidden_dim, latent_dim)
@@ -146,7 +147,7 @@ class VAE(nn.Module):
             (n, P) means of the pixels, in [0, 1]. They are means, not binary draws.
         """
         check_sizes(n=n)
-        z = torch.randn(n, self.latent_dim, device=self.to_logits.weight.device)  # (n, D)
+        z = torch.randn(n, self.latent_dim).to(self.to_logits.weight)  # (n, D)
         return self.decode(z).sigmoid()  # (n, P)
 
 
@@ -174,7 +175,7 @@ class RowGRUVAE(nn.Module):
     def __init__(self, latent_dim: int = 32, hidden_dim: int = 256) -> None:
         super().__init__()
         check_sizes(latent_dim=latent_dim, hidden_dim=hidden_dim)
-        self.latent_dim, self.data_dim = latent_dim, self.side * self.side
+        self.latent_dim, self.hidden_dim, self.data_dim = latent_dim, hidden_dim, self.side**2
         self.from_data = nn.Linear(self.data_dim, hidden_dim)
         self.to_mu = nn.Linear(hidden_dim, latent_dim)
         self.to_logvar = nn.Linear(hidden_dim, latent_dim)
@@ -246,7 +247,7 @@ class RowGRUVAE(nn.Module):
             (n, 784) means of the pixels, each row given the binary rows that were drawn above it.
         """
         check_sizes(n=n)
-        z = torch.randn(n, self.latent_dim, device=self.to_logits.weight.device)  # (n, D)
+        z = torch.randn(n, self.latent_dim).to(self.to_logits.weight)  # (n, D)
         state, row = self._initial_state(z), z.new_zeros(n, 1, self.side)
         means = []
         for _ in range(self.side):
@@ -276,51 +277,7 @@ def soft_bound(raw: Tensor, bound: float = LOGVAR_BOUND) -> Tensor:
         bound * tanh(raw / bound), same shape.
 
     Raises:
-        ValueError: if ``bound`` is not a positive, finite number.
+        TypeError, ValueError: if ``bound`` is not a positive, finite number.
     """
-    if not isinstance(bound, (int, float)) or isinstance(bound, bool) or not 0 < bound < math.inf:
-        raise ValueError(f"bound must be positive and finite, got {bound!r}")
+    check_range("bound", bound, 0, math.inf, "()")
     return bound * torch.tanh(raw / bound)
-
-
-def check_sizes(**sizes: int) -> None:
-    """Refuse sizes that are not positive integers, by name."""
-    for name, size in sizes.items():
-        if not isinstance(size, int) or isinstance(size, bool) or size < 1:
-            raise ValueError(f"{name} must be a positive integer, got {size!r}")
-
-
-def check_columns(
-    name: str, rows: Tensor, columns: int, *, stacked: bool = True, like: Tensor | None = None
-) -> None:
-    """Refuse anything but floating-point rows, ``(batch, columns)``.
-
-    Args:
-        name: the argument's name, for the message.
-        rows: what was passed for it.
-        columns: how long each row must be.
-        stacked: allow leading dimensions, (..., batch, columns).
-        like: a tensor whose shape it must have.
-
-    Raises:
-        TypeError: if it is not a floating-point tensor.
-        ValueError: if it has another shape.
-    """
-    if not isinstance(rows, Tensor) or not rows.is_floating_point():
-        kind = rows.dtype if isinstance(rows, Tensor) else type(rows).__name__
-        raise TypeError(f"{name} must be a float tensor (batch, {columns}), got {kind}")
-    flat = rows.ndim == 2 or (stacked and rows.ndim > 2)
-    if not flat or rows.shape[-1] != columns or rows.numel() == 0:
-        raise ValueError(f"{name} must be (batch, {columns}), got {tuple(rows.shape)}")
-    if like is not None and rows.shape != like.shape:
-        raise ValueError(f"{name} must be {tuple(like.shape)}, got {tuple(rows.shape)}")
-
-
-def check_x_and_z(
-    x: Tensor, z: Tensor, data_dim: int, latent_dim: int, *, stacked: bool = True
-) -> None:
-    """Refuse anything but images (B, P) with latents (..., B, D), or (B, D) if not ``stacked``."""
-    check_columns("x", x, data_dim, stacked=False)
-    check_columns("z", z, latent_dim, stacked=stacked)
-    if len(x) != z.shape[-2]:
-        raise ValueError(f"x and z must hold as many images, got {len(x)} and {z.shape[-2]}")

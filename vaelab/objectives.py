@@ -8,12 +8,14 @@ each dimension at the last call, for the record and for plots.
 from __future__ import annotations
 
 import math
+from numbers import Real
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from .schedules import Schedule, check_range, constant
+from .checks import check_flags, check_kl, check_range, check_schedule, check_start, check_terms
+from .schedules import Schedule, constant
 
 
 class Objective(Protocol):
@@ -33,6 +35,8 @@ class ELBO:
         Kingma and Welling (2014), Equation 3.
     """
 
+    ignores_progress = True  # so a run can be resumed with a larger budget
+
     def __call__(self, nll: Tensor, kl: Tensor, progress: float) -> Tensor:
         """Average over the batch of distortion plus rate.
 
@@ -47,7 +51,7 @@ class ELBO:
         Raises:
             TypeError, ValueError: if they are not tensors (B,) and (B, D).
         """
-        _check_terms(nll, kl)
+        check_terms(nll, kl)
         return (nll + kl.sum(dim=-1)).mean()
 
     def weights(self, latent_dim: int) -> Tensor:
@@ -70,16 +74,14 @@ class BetaELBO:
     """
 
     def __init__(self, schedule: Schedule | float) -> None:
-        if isinstance(schedule, (int, float)):
-            schedule = constant(schedule)
-        if not callable(schedule):
-            raise TypeError(f"schedule must be a number or a function, got {schedule!r}")
-        self.schedule = schedule
+        self.ignores_progress = isinstance(schedule, Real)
+        check_schedule(schedule)
+        self.schedule = schedule if callable(schedule) else constant(schedule)
         self.beta = self._beta(0.0)
 
     def __call__(self, nll: Tensor, kl: Tensor, progress: float) -> Tensor:
         """Average over the batch of D + beta R; arguments as in :meth:`ELBO.__call__`."""
-        _check_terms(nll, kl)
+        check_terms(nll, kl)
         self.beta = self._beta(progress)
         return (nll + self.beta * kl.sum(dim=-1)).mean()
 
@@ -109,6 +111,8 @@ class FreeBits:
         Kingma et al. (2016), Appendix C.8, Equation 15, with one dimension to a group.
     """
 
+    ignores_progress = True
+
     def __init__(self, lam: float = 0.5) -> None:
         check_range("lam", lam, 0, math.inf, "[)")
         self.lam = lam
@@ -116,7 +120,7 @@ class FreeBits:
 
     def __call__(self, nll: Tensor, kl: Tensor, progress: float) -> Tensor:
         """Distortion plus thresholded rate; arguments as in :meth:`ELBO.__call__`."""
-        _check_terms(nll, kl)
+        check_terms(nll, kl)
         per_dim = kl.mean(dim=0)  # (D,): average first ...
         self._weights = (per_dim.detach() > self.lam).float()
         return nll.mean() + per_dim.clamp(min=self.lam).sum()  # ... then the maximum
@@ -137,9 +141,10 @@ class SoftFreeBits:
     Args:
         lam: target, nats per dimension, or for ``per_dimension=False`` nats in total; >= 0.
         tolerance: half-width of the dead band as a share of lam, in [0, 1).
-        rate: relative change of gamma per call, in (0, 1).
+        step: relative change of gamma per call, in (0, 1). A tenth makes gamma chatter around the
+            floor, a fiftieth holds it.
         per_dimension: one gamma for each dimension, or a single one for the whole rate.
-        init: gamma before the first call, in [floor, 1].
+        init: gamma before the first call, in [floor, 1]; a number, or a tensor (D,).
         floor: smallest gamma, in [0, 1]. At 0 a starved gamma winds down without end, and float32
             eventually sticks.
 
@@ -151,23 +156,24 @@ class SoftFreeBits:
         dimension.
     """
 
+    ignores_progress = True
+
     def __init__(
         self,
         lam: float = 0.5,
         tolerance: float = 0.1,
-        rate: float = 0.1,
+        step: float = 0.02,
         per_dimension: bool = True,
-        init: float = 1.0,
+        init: float | Tensor = 1.0,
         floor: float = 1e-3,
     ) -> None:
         check_range("lam", lam, 0, math.inf, "[)")
         check_range("tolerance", tolerance, 0, 1, "[)")
-        check_range("rate", rate, 0, 1, "()")
+        check_range("step", step, 0, 1, "()")
         check_range("floor", floor, 0, 1)
-        check_range("init", init, floor, 1)
-        if not isinstance(per_dimension, bool):
-            raise TypeError(f"per_dimension must be True or False, got {per_dimension!r}")
-        self.lam, self.tolerance, self.rate = lam, tolerance, rate
+        check_start("init", init, floor, 1)
+        check_flags(per_dimension=per_dimension)
+        self.lam, self.tolerance, self.step = lam, tolerance, step
         self.per_dimension, self.init, self.floor = per_dimension, init, floor
         self.gamma: Tensor | None = None  # (D,) or (1,), from the first call on
 
@@ -183,44 +189,25 @@ class SoftFreeBits:
         Raises:
             TypeError, ValueError: if ``kl`` is not a tensor (B, D) with the D of the first call.
         """
-        _check_kl(kl)
+        start = torch.as_tensor(self.init) if self.gamma is None else self.gamma  # (), (1,) or (D,)
+        check_kl(kl, start, per_dimension=self.per_dimension)
         level = kl.detach().mean(dim=0)  # (D,)
         level = level if self.per_dimension else level.sum(dim=0, keepdim=True)  # (D,) or (1,)
-        gamma = torch.full_like(level, self.init) if self.gamma is None else self.gamma
-        if gamma.shape != level.shape:
-            first = f"the {len(gamma)} dimensions of the first call"
-            raise ValueError(f"kl must have {first}, got {len(level)}")
+        gamma = start.to(level).expand_as(level)
         down = level <= (1 - self.tolerance) * self.lam
         up = level >= (1 + self.tolerance) * self.lam
-        gamma = torch.where(down & ~up, gamma * (1 - self.rate), gamma)
-        gamma = torch.where(up & ~down, gamma * (1 + self.rate), gamma)
+        gamma = torch.where(down & ~up, gamma * (1 - self.step), gamma)
+        gamma = torch.where(up & ~down, gamma * (1 + self.step), gamma)
         self.gamma = gamma.clamp(self.floor, 1.0)
         return self.gamma
 
     def __call__(self, nll: Tensor, kl: Tensor, progress: float) -> Tensor:
         """Update gamma, then weigh the KL with it; arguments as in :meth:`ELBO.__call__`."""
-        _check_terms(nll, kl)
+        check_terms(nll, kl)
         gamma = self.update(kl)
         return nll.mean() + (gamma * kl.mean(dim=0)).sum()
 
     def weights(self, latent_dim: int) -> Tensor:
         """(latent_dim,) gamma of each dimension; ``init`` before the first call."""
-        gamma = torch.tensor([self.init]) if self.gamma is None else self.gamma
-        return gamma.expand(latent_dim).clone()
-
-
-def _check_terms(nll: Tensor, kl: Tensor) -> None:
-    if not (isinstance(nll, Tensor) and isinstance(kl, Tensor)):
-        kinds = f"{type(nll).__name__} and {type(kl).__name__}"
-        raise TypeError(f"nll and kl must be tensors, (B,) and (B, D), got {kinds}")
-    if nll.ndim != 1 or kl.ndim != 2 or len(nll) != len(kl) or len(nll) == 0:
-        raise ValueError(
-            f"nll must be (B,) and kl (B, D), got {tuple(nll.shape)} and {tuple(kl.shape)}"
-        )
-
-
-def _check_kl(kl: Tensor) -> None:
-    if not isinstance(kl, Tensor):
-        raise TypeError(f"kl must be a tensor (B, D), got {type(kl).__name__}")
-    if kl.ndim != 2 or len(kl) == 0:
-        raise ValueError(f"kl must be (B, D) with B >= 1, got {tuple(kl.shape)}")
+        gamma = torch.as_tensor(self.init) if self.gamma is None else self.gamma
+        return gamma.float().expand(latent_dim).clone()

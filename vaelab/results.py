@@ -53,8 +53,8 @@ OBJECTIVES: dict[
     "staircase": lambda dims: BetaELBO(staircase()),
     "linear warm-up": lambda dims: BetaELBO(linear(warmup=0.5)),
     "free bits": lambda dims: FreeBits(LAM),
-    "soft free bits, total": lambda dims: SoftFreeBits(LAM * dims, per_dimension=False),
-    "soft free bits": lambda dims: SoftFreeBits(LAM),
+    "soft free bits, total": lambda dims: SoftFreeBits(LAM * dims, step=0.1, per_dimension=False),
+    "soft free bits": lambda dims: SoftFreeBits(LAM, step=0.1),
 }
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from numbers import Real
+
+from .checks import check_progress, check_range, check_sizes
 
 Schedule = Callable[[float], float]
 
@@ -33,7 +34,7 @@ def constant(beta: float = 1.0) -> Schedule:
     check_range("beta", beta, 0, math.inf, "[)")
 
     def schedule(progress: float) -> float:
-        _checked(progress)
+        check_progress(progress)
         return float(beta)
 
     return schedule
@@ -61,7 +62,7 @@ def linear(warmup: float = 0.5, start: float = 0.0, stop: float = 1.0) -> Schedu
     check_range("stop", stop, 0, math.inf, "[)")
 
     def schedule(progress: float) -> float:
-        climbed = min(1.0, _checked(progress) / warmup)
+        climbed = min(1.0, check_progress(progress) / warmup)
         return (1 - climbed) * start + climbed * stop  # exactly stop at the end
 
     return schedule
@@ -82,10 +83,10 @@ def staircase(steps: int = 10) -> Schedule:
     Source:
         The rule ``beta = epoch / epochs`` of many training scripts.
     """
-    _check_count("steps", steps)
+    check_sizes(steps=steps)
 
     def schedule(progress: float) -> float:
-        climbed = math.floor(_checked(progress) * steps + ROUNDING)
+        climbed = math.floor(check_progress(progress) * steps + ROUNDING)
         return min(climbed + 1, steps) / steps
 
     return schedule
@@ -113,7 +114,7 @@ def sigmoid(midpoint: float = 0.25, steepness: float = 20.0, stop: float = 1.0) 
     check_range("stop", stop, 0, math.inf, "[)")
     # The logistic function written with tanh, which cannot overflow however steep it is.
     return lambda progress: (
-        stop * 0.5 * (1 + math.tanh(0.5 * steepness * (_checked(progress) - midpoint)))
+        stop * 0.5 * (1 + math.tanh(0.5 * steepness * (check_progress(progress) - midpoint)))
     )
 
 
@@ -134,49 +135,14 @@ def cyclical(cycles: int = 4, ramp: float = 0.5, stop: float = 1.0) -> Schedule:
     Source:
         Fu et al. (2019), Equations 6 and 7.
     """
-    _check_count("cycles", cycles)
+    check_sizes(cycles=cycles)
     check_range("ramp", ramp, 0, 1, "(]")
     check_range("stop", stop, 0, math.inf, "[)")
 
     def schedule(progress: float) -> float:
-        if _checked(progress) == 1:
+        if check_progress(progress) == 1:
             return float(stop)
         phase = (progress * cycles) % 1.0  # where in the current cycle, in [0, 1)
         return 0.0 if phase > 1 - ROUNDING else stop * min(1.0, phase / ramp)
 
     return schedule
-
-
-def check_range(
-    name: str, value: float, low: float, high: float = math.inf, ends: str = "[]"
-) -> None:
-    """Refuse what is not a number within an interval.
-
-    Args:
-        name: the argument's name, for the message.
-        value: what was passed for it.
-        low, high: the ends of the interval.
-        ends: its brackets; a round one excludes the end, so that ``"[)"`` with infinity means
-            finite.
-
-    Raises:
-        TypeError: if ``value`` is no real number.
-        ValueError: if it lies outside the interval or is NaN.
-    """
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"{name} must be a number, got {value!r}")
-    above = value >= low if ends[0] == "[" else value > low
-    below = value <= high if ends[1] == "]" else value < high
-    if not (above and below):  # also refuses NaN
-        interval = f"{ends[0]}{low:g}, {high:g}{ends[1]}"
-        raise ValueError(f"{name} must be in {interval}, got {value}")
-
-
-def _checked(progress: float) -> float:
-    check_range("progress", progress, 0, 1)
-    return progress
-
-
-def _check_count(name: str, value: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{name} must be a positive integer, got {value!r}")

@@ -13,14 +13,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .checks import check_range, check_sizes
+from .checks import as_double, check_range, check_sizes
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -48,25 +47,20 @@ class GaussianToy:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if isinstance(value, bool) or not isinstance(value, Real):
-                raise TypeError(f"{name} must be a number, got {value!r}")
-            if not math.isfinite(value):
-                raise ValueError(f"{name} must be finite, got {value}")
-        if self.noise <= 0:
-            raise ValueError(f"noise must be positive, got {self.noise}")
+            check_range(name, value, 0 if name == "noise" else -math.inf, math.inf, "()")
 
     def log_likelihood(self, x: float | Tensor, z: float | Tensor) -> Tensor:
         """log p(x|z), nats; x and z broadcast."""
-        return _log_normal(_double(x), self.weight * _double(z) + self.bias, self.noise)
+        return _log_normal(as_double(x), self.weight * as_double(z) + self.bias, self.noise)
 
     def log_evidence(self, x: float | Tensor) -> Tensor:
         """log p(x), nats, in the shape of x: x is N(bias, weight^2 + noise^2)."""
-        return _log_normal(_double(x), self.bias, math.hypot(self.weight, self.noise))
+        return _log_normal(as_double(x), self.bias, math.hypot(self.weight, self.noise))
 
     def posterior(self, x: float | Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of p(z|x), each in the shape of x."""
         precision = 1 + (self.weight / self.noise) ** 2
-        mean = self.weight * (_double(x) - self.bias) / self.noise**2 / precision
+        mean = self.weight * (as_double(x) - self.bias) / self.noise**2 / precision
         return mean, torch.full_like(mean, precision**-0.5)
 
     def elbo(self, x: float | Tensor, mean: float | Tensor, std: float | Tensor) -> Tensor:
@@ -81,7 +75,7 @@ class GaussianToy:
         Raises:
             ValueError: if ``std`` is not positive.
         """
-        mean, std = _double(mean), _positive(std)
+        mean, std = as_double(mean), as_double(std, positive=True)
         spread = 0.5 * (self.weight * std / self.noise) ** 2  # what the noise in z costs
         return self.log_likelihood(x, mean) - spread - _kl(mean, std, 0.0, 1.0)
 
@@ -97,33 +91,17 @@ class GaussianToy:
         Raises:
             ValueError: if ``std`` is not positive.
         """
-        return _kl(_double(mean), _positive(std), *self.posterior(x))
-
-
-def _double(value: float | Tensor) -> Tensor:
-    if not isinstance(value, (Tensor, Real)) or isinstance(value, bool):
-        raise TypeError(f"x, z, mean and std must be numbers or tensors, got {value!r}")
-    value = torch.as_tensor(value, dtype=torch.float64)
-    if not bool(value.isfinite().all()):
-        raise ValueError(f"x, z, mean and std must be finite, got {value}")
-    return value
-
-
-def _positive(std: float | Tensor) -> Tensor:
-    std = _double(std)
-    if not bool((std > 0).all()):
-        raise ValueError(f"std must be positive, got {std}")
-    return std
+        return _kl(as_double(mean), as_double(std, positive=True), *self.posterior(x))
 
 
 def _log_normal(x: Tensor, mean: float | Tensor, std: float | Tensor) -> Tensor:
-    std = _double(std)
+    std = as_double(std)
     return -0.5 * ((x - mean) / std) ** 2 - std.log() - 0.5 * LOG_2PI
 
 
 def _kl(m1: Tensor, s1: Tensor, m2: float | Tensor, s2: float | Tensor) -> Tensor:
     """KL(N(m1, s1^2) || N(m2, s2^2)) in one dimension."""
-    m2, s2 = _double(m2), _double(s2)
+    m2, s2 = as_double(m2), as_double(s2)
     return (s2 / s1).log() + (s1**2 + (m1 - m2) ** 2) / (2 * s2**2) - 0.5
 
 

@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import ToTensor
 
 from vaelab import ELBO, VAE, evaluate, fit, iw_log_likelihood
-from vaelab.training import minibatches, train_step
+from vaelab.training import Minibatches, train_step
 
 BATCH, EPOCH = 128, 60_000 // 128
 SAMPLES = 100
@@ -194,7 +194,7 @@ KERNELS = {  # what a step calls, by the beginning of the operator's name; the f
 
 def test_where_a_training_step_goes(benchmark, row, many):
     torch.manual_seed(0)
-    model, batches = VAE(), minibatches(many.train, BATCH)
+    model, batches = VAE(), Minibatches(many.train, BATCH)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
 
     def steps(count: int = 100) -> None:

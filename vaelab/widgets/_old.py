@@ -35,7 +35,8 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
 
 from . import schedules
-from .data import Digits, check_images, check_kind
+from .checks import check_images, check_kind, check_range
+from .data import Digits
 from .diagnostics import encode_all
 from .losses import bernoulli_nll, gaussian_kl
 from .model import VAE
@@ -754,7 +755,7 @@ class LatentExplorer(Explorer):
         """(D,) mu of an example, with the dimensions that have sliders where ``values`` says."""
         z = self.mu[self.index(digit, example)].clone()  # (D,)
         for name in self.names:
-            schedules.check_range(name, values[name], -math.inf, math.inf, "()")
+            check_range(name, values[name], -math.inf, math.inf, "()")
         z[self.dims] = torch.tensor([float(values[name]) for name in self.names])
         return z
 
@@ -872,7 +873,7 @@ class LatentExplorer(Explorer):
             (len(shares), D).
         """
         for share in shares:
-            schedules.check_range("every share of the way (mix)", share, -math.inf, math.inf, "()")
+            check_range("every share of the way (mix)", share, -math.inf, math.inf, "()")
         first, last = self.mu[list(ends)]  # (D,), (D,)
         t = torch.tensor([float(share) for share in shares]).unsqueeze(1)  # (S, 1)
         return first + t * (last - first)
@@ -1018,8 +1019,8 @@ def simulate(
     Raises:
         TypeError, ValueError: if a number is out of its range.
     """
-    schedules.check_range("strength", strength, -math.inf, math.inf, "()")
-    schedules.check_range("response", response, 0, 1, "(]")
+    check_range("strength", strength, -math.inf, math.inf, "()")
+    check_range("response", response, 0, 1, "(]")
     _check_count("starved", starved, 0)
     _check_count("steps", steps, 1)
     kl = [0.0 if starved else max(0.0, strength), max(0.0, strength)]
@@ -1106,7 +1107,7 @@ class SoftFreeBitsPlayground(Explorer):
             "init": _slider("gamma at the start", 1.0, 0.1, 1, 0.05),
             "lam": _slider("lambda, nats", 0.5, 0.1, 2, 0.05),
             "tolerance": _slider("tolerance, share", 0.1, 0, 0.5, 0.01),
-            "rate": _slider("rate per step", 0.1, 0.01, 0.3, 0.01),
+            "step": _slider("step of gamma", 0.1, 0.01, 0.3, 0.01),
         }
         super().__init__(controls, [list(controls.values())])
 
@@ -1121,7 +1122,7 @@ class SoftFreeBitsPlayground(Explorer):
         Args:
             strength: see `resting_kl`, nats.
             starved: steps of the starved phase.
-            settings: lam, tolerance, rate, init and floor of the controller.
+            settings: lam, tolerance, step, init and floor of the controller.
 
         Returns:
             The trace, and the read-outs: recovery in steps, the others in nats or as gamma.
@@ -1329,6 +1330,6 @@ def _sorted_models(models_by_beta: Mapping[float, VAE]) -> dict[float, VAE]:
     if not models_by_beta:
         raise ValueError("models_by_beta must hold at least one {beta: trained model}, got {}")
     for beta, model in models_by_beta.items():
-        schedules.check_range("every beta in models_by_beta", beta, 0, math.inf, "[)")
+        check_range("every beta in models_by_beta", beta, 0, math.inf, "[)")
         _check_vae(model, f"models_by_beta[{beta:g}]")
     return dict(sorted(models_by_beta.items()))

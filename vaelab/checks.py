@@ -1,0 +1,415 @@
+"""One vocabulary of refusals: what an argument must be, said in the same words everywhere.
+
+Every check names the argument, what was passed and what was expected. Whole numbers and real
+numbers are those of `numbers.Integral` and `numbers.Real`, so NumPy's scalars pass; True is none.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+HALF = (torch.float16, torch.bfloat16)
+
+
+class NotFinite(FloatingPointError):
+    """A loss or a score that is NaN or infinite."""
+
+
+# ------------------------------------------------------------------------------------- numbers
+
+
+def check_sizes(**sizes: int) -> None:
+    """Refuse sizes that are not positive integers, by name."""
+    for name, size in sizes.items():
+        if not isinstance(size, Integral) or isinstance(size, bool) or size < 1:
+            raise ValueError(f"{name} must be a positive integer, got {size!r}")
+
+
+def check_range(
+    name: str, value: float, low: float, high: float = math.inf, ends: str = "[]"
+) -> None:
+    """Refuse what is not a number within an interval.
+
+    Args:
+        name: the argument's name, for the message.
+        value: what was passed for it.
+        low, high: the ends of the interval.
+        ends: its brackets; a round one excludes the end, so that ``"[)"`` with infinity means
+            finite.
+
+    Raises:
+        TypeError: if ``value`` is no real number.
+        ValueError: if it lies outside the interval or is NaN.
+    """
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    above = value >= low if ends[0] == "[" else value > low
+    below = value <= high if ends[1] == "]" else value < high
+    if not (above and below):  # also refuses NaN
+        interval = f"{ends[0]}{low:g}, {high:g}{ends[1]}"
+        raise ValueError(f"{name} must be in {interval}, got {value}")
+
+
+def check_start(name: str, start: float | Tensor, low: float, high: float) -> None:
+    """Refuse what is neither a number nor a tensor (D,) of numbers within [low, high]."""
+    if not isinstance(start, Tensor):
+        return check_range(name, start, low, high)
+    if start.ndim != 1 or not start.is_floating_point():
+        raise TypeError(f"{name} must be a number or a float tensor (D,), got {tuple(start.shape)}")
+    for value in start.tolist():
+        check_range(name, value, low, high)
+
+
+def check_progress(progress: float) -> float:
+    """Refuse what is no share of a run, in [0, 1]; give it back."""
+    check_range("progress", progress, 0, 1)
+    return progress
+
+
+def check_seed(seed: int) -> None:
+    """Refuse what is no whole number that a random generator takes."""
+    if not isinstance(seed, Integral) or isinstance(seed, bool) or not 0 <= seed < 2**63:
+        raise ValueError(f"seed must be an integer of at least 0 and below 2**63, got {seed!r}")
+
+
+def check_flags(**flags: bool) -> None:
+    """Refuse what is neither True nor False, by name."""
+    for name, flag in flags.items():
+        if not isinstance(flag, bool):
+            raise TypeError(f"{name} must be True or False, got {flag!r}")
+
+
+def check_functions(**functions: Callable | None) -> None:
+    """Refuse what is neither a function nor left out (None), by name."""
+    for name, function in functions.items():
+        if not (function is None or callable(function)):
+            raise TypeError(f"{name} must be a function, got {function!r}")
+
+
+def check_schedule(schedule: Any) -> None:
+    """Refuse what is neither a number nor a function."""
+    if isinstance(schedule, bool) or not (callable(schedule) or isinstance(schedule, Real)):
+        raise TypeError(f"schedule must be a number or a function, got {schedule!r}")
+
+
+def check_path(name: str, path: str | os.PathLike) -> Path:
+    """Refuse what is no path; give it back as one."""
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"{name} must be a path, got {path!r}")
+    return Path(path)
+
+
+def check_finite(name: str, value: float) -> float:
+    """Stop at a value that is NaN or infinite; give back any other."""
+    if not math.isfinite(value):
+        raise NotFinite(f"{name} is {value}")
+    return value
+
+
+def as_double(value: float | Tensor, *, positive: bool = False) -> Tensor:
+    """A finite number or tensor of the toy model, in double precision.
+
+    Args:
+        value: what should be a number or a tensor.
+        positive: refuse what is not above 0, which only a standard deviation has to be.
+
+    Raises:
+        TypeError: if it is neither a number nor a tensor.
+        ValueError: if it is not finite, or not positive.
+    """
+    if not isinstance(value, (Tensor, Real)) or isinstance(value, bool):
+        raise TypeError(f"x, z, mean and std must be numbers or tensors, got {value!r}")
+    value = torch.as_tensor(value, dtype=torch.float64)
+    if not bool(value.isfinite().all()):
+        raise ValueError(f"x, z, mean and std must be finite, got {value}")
+    if positive and not bool((value > 0).all()):
+        raise ValueError(f"std must be positive, got {value}")
+    return value
+
+
+# ------------------------------------------------------------------------- tensors of a shape
+
+
+def check_columns(
+    name: str, rows: Tensor, columns: int, *, stacked: bool = True, like: Tensor | None = None
+) -> None:
+    """Refuse anything but floating-point rows, ``(batch, columns)``.
+
+    Args:
+        name: the argument's name, for the message.
+        rows: what was passed for it.
+        columns: how long each row must be.
+        stacked: allow leading dimensions, (..., batch, columns).
+        like: a tensor whose shape it must have.
+
+    Raises:
+        TypeError: if it is not a floating-point tensor.
+        ValueError: if it has another shape.
+    """
+    if not isinstance(rows, Tensor) or not rows.is_floating_point():
+        raise TypeError(f"{name} must be a float tensor (batch, {columns}), got {kind_of(rows)}")
+    flat = rows.ndim == 2 or (stacked and rows.ndim > 2)
+    if not flat or rows.shape[-1] != columns or rows.numel() == 0:
+        raise ValueError(f"{name} must be (batch, {columns}), got {tuple(rows.shape)}")
+    if like is not None and rows.shape != like.shape:
+        raise ValueError(f"{name} must be {tuple(like.shape)}, got {tuple(rows.shape)}")
+
+
+def check_x_and_z(
+    x: Tensor, z: Tensor, data_dim: int, latent_dim: int, *, stacked: bool = True
+) -> None:
+    """Refuse anything but images (B, P) with latents (..., B, D), or (B, D) if not ``stacked``."""
+    check_columns("x", x, data_dim, stacked=False)
+    check_columns("z", z, latent_dim, stacked=stacked)
+    if len(x) != z.shape[-2]:
+        raise ValueError(f"x and z must hold as many images, got {len(x)} and {z.shape[-2]}")
+
+
+def check_pair(names: str, shape: str, *pair: Tensor, stacked: bool = False) -> None:
+    """Refuse two tensors that are not of one shape; their values would stop a GPU at every step."""
+    for part in pair:
+        if not (isinstance(part, Tensor) and part.is_floating_point()):
+            raise TypeError(f"{names} must both be float tensors {shape}, got {kind_of(part)}")
+    last = pair[0].shape[-2:] if stacked else pair[0].shape
+    if last != pair[1].shape or pair[1].ndim != 2:
+        shapes = " and ".join(str(tuple(part.shape)) for part in pair)
+        raise ValueError(f"{names} must both be {shape}, got {shapes}")
+
+
+def check_terms(nll: Tensor, kl: Tensor) -> None:
+    """Refuse anything but the distortion (B,) and the KL (B, D) of one batch."""
+    if not (isinstance(nll, Tensor) and isinstance(kl, Tensor)):
+        kinds = f"{type(nll).__name__} and {type(kl).__name__}"
+        raise TypeError(f"nll and kl must be tensors, (B,) and (B, D), got {kinds}")
+    if nll.ndim != 1 or kl.ndim != 2 or len(nll) != len(kl) or len(nll) == 0:
+        raise ValueError(
+            f"nll must be (B,) and kl (B, D), got {tuple(nll.shape)} and {tuple(kl.shape)}"
+        )
+
+
+def check_kl(kl: Tensor, gamma: Tensor | None = None, *, per_dimension: bool = True) -> None:
+    """Refuse anything but a KL (B, D), with as many dimensions as there are weights ``gamma``."""
+    if not isinstance(kl, Tensor):
+        raise TypeError(f"kl must be a tensor (B, D), got {type(kl).__name__}")
+    if kl.ndim != 2 or len(kl) == 0:
+        raise ValueError(f"kl must be (B, D) with B >= 1, got {tuple(kl.shape)}")
+    if per_dimension and gamma is not None and gamma.ndim == 1 and len(gamma) != kl.shape[1]:
+        first = f"the {len(gamma)} dimensions of the first call"
+        raise ValueError(f"kl must have {first}, got {kl.shape[1]}")
+
+
+def check_scalar(loss: Tensor) -> None:
+    """Refuse what an objective returned if it is not one number."""
+    if not isinstance(loss, Tensor) or loss.ndim != 0:
+        got = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
+        raise TypeError(f"objective must return a scalar tensor (average the batch), got {got}")
+
+
+def check_means(mu: Tensor) -> None:
+    """Refuse posterior means that are not (N, D), N >= 2, and finite."""
+    check_columns("mu", mu, mu.shape[-1] if isinstance(mu, Tensor) and mu.ndim else 0)
+    if mu.ndim != 2 or len(mu) < 2:
+        raise ValueError(f"mu must be (N, D) with N >= 2, got {tuple(mu.shape)}")
+    if not bool(mu.isfinite().all()):
+        raise ValueError("mu must be finite, got NaN or infinity: did the training diverge?")
+
+
+def check_indices(keep: Tensor | list[int], count: int) -> Tensor:
+    """Refuse what are not distinct indices within 0 .. count - 1, or a mask (count,).
+
+    Returns:
+        The indices, int64.
+    """
+    try:
+        index = torch.as_tensor(keep)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"keep must be indices or a boolean mask, got {keep!r}") from error
+    if index.dtype == torch.bool:
+        if index.shape != (count,):
+            raise ValueError(f"a mask must be ({count},), got {tuple(index.shape)}")
+        index = index.nonzero().flatten()
+    whole = not (index.is_floating_point() or index.is_complex())
+    listed = index.ndim == 1 and len(index) > 0 and whole
+    inside = listed and index.min() >= 0 and index.max() < count
+    if not inside or len(index.unique()) < len(index):
+        raise ValueError(f"keep must be distinct indices within 0 .. {count - 1}, got {keep}")
+    return index
+
+
+# --------------------------------------------------------------------------- images and labels
+
+
+def check_images(images: Tensor, name: str = "images") -> None:
+    """Refuse anything but rows of pixels in [0, 1].
+
+    Args:
+        images: what should be (..., P) float, finite, within [0, 1], not empty.
+        name: the argument's name, for the message.
+
+    Raises:
+        TypeError: if it is not a floating-point tensor.
+        ValueError: if it is empty or a value is not finite or outside [0, 1].
+    """
+    if not isinstance(images, Tensor) or not images.is_floating_point():
+        raise TypeError(
+            f"{name} must be a float tensor with values in [0, 1], got {kind_of(images)}"
+        )
+    if images.ndim < 2 or images.numel() == 0:
+        raise ValueError(f"{name} must be (N, pixels) with N >= 1, got {tuple(images.shape)}")
+    low, high = images.aminmax()
+    if not (low >= 0 and high <= 1):  # also refuses NaN
+        raise ValueError(
+            f"{name} must be within [0, 1], got values from {low:g} to {high:g}; "
+            "if they are 0..255, divide them by 255"
+        )
+
+
+def check_rows(images: Tensor) -> None:
+    """Refuse what are no rows (N, P), without a look at their values."""
+    if not isinstance(images, Tensor) or images.ndim != 2 or len(images) == 0:
+        got = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
+        raise ValueError(f"images must be a tensor (N, P) with N >= 1, got {got}")
+
+
+def check_labels(labels: Tensor, count: int, name: str = "labels") -> None:
+    """Refuse anything but one class, a whole number from 0 on, for each image.
+
+    Args:
+        labels: what should be (count,) int64.
+        count: how many images there are.
+        name: the argument's name, for the message.
+
+    Raises:
+        TypeError: if it is not an int64 tensor.
+        ValueError: if it has another shape, or a label is negative, as where there are none.
+    """
+    if not isinstance(labels, Tensor) or labels.dtype != torch.int64:
+        raise TypeError(f"{name} must be an int64 tensor of labels 0, 1, .., got {kind_of(labels)}")
+    if labels.shape != (count,):
+        raise ValueError(f"{name} must be ({count},), one to an image, got {tuple(labels.shape)}")
+    if labels.min() < 0:
+        raise ValueError(f"{name} must be 0 or more, got {labels.min()}, which means: no label")
+
+
+def check_kind(digits: Any) -> None:
+    """Refuse what is no `Digits`, such as its images alone."""
+    if not all(hasattr(digits, name) for name in ("train", "train_labels", "test", "test_labels")):
+        kind = type(digits).__name__
+        raise TypeError(f"digits must be Digits, as load_mnist() returns them, got {kind}")
+
+
+# -------------------------------------------------------------------------- models and objectives
+
+
+def check_model(model: nn.Module, needs: str = "encode") -> None:
+    """Refuse what is no model, or has no part of the name ``needs``."""
+    if not isinstance(model, nn.Module) or not hasattr(model, needs):
+        kind = type(model).__name__
+        got = f"the class {model.__name__}: call it" if isinstance(model, type) else kind
+        raise TypeError(f"model must be a VAE or RowGRUVAE, with {needs}, got {got}")
+
+
+def check_inputs(model: nn.Module, images: Tensor, name: str = "images", least: int = 1) -> Tensor:
+    """Refuse anything but rows of pixels in [0, 1], as many as the model takes.
+
+    Args:
+        model: what they are meant for.
+        images: what should be (N, P) float, finite, within [0, 1].
+        name: the argument's name, for the message.
+        least: smallest N.
+
+    Returns:
+        The images in the type of the model's parameters, float32 or better, (N, P).
+
+    Raises:
+        TypeError: if ``model`` is no model or ``images`` is not a floating-point tensor.
+        ValueError: if the shape does not fit or a value is not finite or outside [0, 1].
+    """
+    check_model(model)
+    check_images(images, name)
+    pixels = getattr(model, "data_dim", images.shape[-1])
+    if images.ndim != 2 or images.shape[1] != pixels or len(images) < least:
+        shape = f"(N, {pixels}) with N >= {least}"
+        raise ValueError(f"{name} must be {shape} for this model, got {tuple(images.shape)}")
+    kind = dtype_of(model)
+    return images.to(torch.float32 if kind in HALF else kind)
+
+
+def check_digits(model: nn.Module, digits: Any) -> tuple[Tensor, Tensor]:
+    """Refuse anything but Digits whose images the model takes, at least two of them to test on.
+
+    Returns:
+        Training (N, P) and test images (M, P), in the type of the model's parameters.
+    """
+    check_kind(digits)
+    train = check_inputs(model, digits.train, "digits.train")
+    return train, check_inputs(model, digits.test, "digits.test", least=2)
+
+
+def check_run(
+    model: nn.Module,
+    images: int,
+    steps: int,
+    batch_size: int,
+    evaluations: int,
+    lr: float,
+    clip_norm: float | None,
+    threads: int | None,
+) -> None:
+    """Refuse a run that could not take place as asked; ``images`` is how many there are."""
+    check_sizes(steps=steps, batch_size=batch_size, evaluations=evaluations)
+    check_sizes(threads=1 if threads is None else threads)
+    check_range("lr", lr, 0, math.inf, "()")
+    check_range("clip_norm", 1.0 if clip_norm is None else clip_norm, 0, math.inf, "()")
+    if evaluations > steps:
+        raise ValueError(f"evaluations must be at most steps, got {evaluations} > {steps}")
+    if batch_size > images:
+        raise ValueError(f"batch_size {batch_size} is more than the {images} training images")
+    if (kind := dtype_of(model)) in HALF:
+        raise TypeError(f"model must be trained in float32, got {kind}: call model.float() first")
+    if any(parameter.is_inference() for parameter in model.parameters()):
+        raise ValueError("model must be made outside torch.inference_mode(), got one made inside")
+
+
+def check_choices(objective: Any, on_evaluation: Any, optimizer: Any, **flags: Any) -> None:
+    """Refuse before the first step what would only fail later."""
+    if isinstance(objective, type) or not (objective is None or callable(objective)):
+        raise TypeError(
+            "objective must be an object such as ELBO() or a function, called with "
+            f"(nll, kl, progress), got {objective!r}; ELBO in vaelab.objectives shows how"
+        )
+    check_functions(on_evaluation=on_evaluation, optimizer=optimizer)
+    check_flags(**flags)
+
+
+def usable(device: str | int | torch.device) -> torch.device:
+    """A device that this machine has; tried with a tensor of one number."""
+    try:
+        return torch.zeros(1, device=device).device
+    except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
+        raise ValueError(
+            f"device must be one that this machine has, such as 'cpu', got {device!r} ({error})"
+        ) from error
+
+
+def kind_of(value: Any) -> str:
+    """What to call a value in a message: a tensor by its type of numbers."""
+    return str(value.dtype) if isinstance(value, Tensor) else type(value).__name__
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where the model's parameters are."""
+    return next(model.parameters()).device
+
+
+def dtype_of(model: nn.Module) -> torch.dtype:
+    """The type of the model's floating-point parameters."""
+    return next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
