@@ -55,3 +55,10 @@ def node(explorer: Explorer, *calls: list) -> list[Any]:
     run = subprocess.run(command, input=json.dumps(task), capture_output=True, text=True)
     assert run.returncode == 0, run.stderr[-3000:]
     return json.loads(run.stdout)
+
+
+def close(answer: Any, number: float) -> bool:
+    """Does a read-out of the browser equal Python's to 1e-3, relative or absolute?"""
+    if number == float("inf"):
+        return answer in ("inf", "Infinity", float("inf"))
+    return abs(float(answer) - number) <= 1e-3 * max(1.0, abs(number))

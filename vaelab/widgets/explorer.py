@@ -200,6 +200,14 @@ class Explorer(anywidget.AnyWidget):
             raise KeyError(f"values must hold all controls, got none of {missing}; `set` moves some")
         return values
 
+    def close(self) -> None:
+        """Take the explorer off every page and let go of what is large, for good."""
+        self.layout.close()
+        super().close()
+        self.data = {}
+        for heavy in ("model", "models", "images", "decoded"):  # a notebook's Out holds the widget
+            self.__dict__.pop(heavy, None)
+
     def page(self) -> str:
         """One self-contained HTML file in which the explorer runs without a kernel."""
         title = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(self).__name__)
@@ -219,18 +227,21 @@ class Explorer(anywidget.AnyWidget):
 
 # ipywidgets keeps every widget alive until it is closed, so a cell that is run fifty times would
 # keep fifty explorers. What a cell made is therefore closed when the cell runs again.
-_open: dict[tuple[type, object], tuple[object, list[Explorer]]] = {}
+_open: dict[tuple[str, object], tuple[object, list[Explorer]]] = {}
 
 
 def _close_earlier(explorer: Explorer) -> None:
-    """Close what an earlier run of this cell made; outside a notebook, what was made before."""
+    """Close what an earlier run of this cell made; outside a notebook nothing runs again."""
     cell, run = _cell_and_run()
-    earlier_run, made = _open.get((type(explorer), cell), (None, []))
-    if run is None or run != earlier_run:
+    if run is None:
+        return
+    kind = type(explorer).__name__  # anywidget makes a class of its own for each widget
+    earlier_run, made = _open.get((kind, cell), (None, []))
+    if run != earlier_run:
         for earlier in made:
             earlier.close()
         made = []
-    _open[type(explorer), cell] = run, [*made, explorer]
+    _open[kind, cell] = run, [*made, explorer]
 
 
 def _cell_and_run() -> tuple[object, object]:
@@ -324,8 +335,9 @@ def packed(model: nn.Module, name: str = "model") -> tuple[nn.Module, dict[str, 
         TypeError: if it is not a network as `VAE` has it, the only one that the browser can run.
         ValueError: if a weight is not finite in float16, or the weights take too much room.
     """
-    layers = {layer: getattr(model, layer, None) for layer in LAYERS}
-    if not isinstance(model, nn.Module) or not all(isinstance(v, nn.Linear) for v in layers.values()):
+    layers = [getattr(model, layer, None) for layer in LAYERS]
+    parts = all(isinstance(v, nn.Linear) for v in layers) and hasattr(model, "decode")
+    if not isinstance(model, nn.Module) or not parts:
         kind = type(model).__name__
         raise TypeError(f"{name} must be a VAE, the network that a browser can run, got {kind}")
     rounded = copy.deepcopy(model).cpu().half().float().eval()

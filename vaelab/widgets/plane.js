@@ -38,10 +38,10 @@ export default explorer(formulas, (ui, known) => {
   for (const name of ["background", "z1", "z2", "digit"]) ui.control(name);
   const small = ui.images(3, ui.controls);
   const [input, atMean, here] = ["input x", "its mean", "at the ring"].map((name) => ui.image(name, small));
-  ui.note("Move over the plane to decode a point, click a digit to see its q(z|x).");
+  ui.note("Move over the plane to decode a point, click a digit to see its q(z|x). Dashed: 95 % of the prior.");
   ui.buttons({ "To its mean": () => goTo(ui.values.digit), Reset: ui.reset });
-  const plane = ui.plot(530);
-  plane.canvas.style.maxWidth = "575px";
+  const plane = ui.plot(490);
+  plane.canvas.style.maxWidth = "535px";
   plane.canvas.style.touchAction = "none";
   plane.canvas.style.cursor = "crosshair";
   const show = ui.readouts({

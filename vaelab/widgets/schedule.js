@@ -84,8 +84,8 @@ export default explorer(formulas, (ui, known) => {
   const schedule = ui.plot(165, ui.controls);
   ui.buttons({ Reset: ui.reset });
   ui.note(`A linear-Gaussian model with ${signals.length} dimensions, trained by exact gradients for ${run_steps} steps.`);
-  const plane = ui.plot(300);
-  const rates = ui.plot(180);
+  const plane = ui.plot(285);
+  const rates = ui.plot(172);
   const show = ui.readouts({
     deficit: { label: "−ELBO ends above the best by", unit: "nats", digits: 3 },
     rate: { label: "R", unit: "at the end,", color: "rate" },
@@ -136,7 +136,8 @@ export default explorer(formulas, (ui, known) => {
   function drawRates(path, color) {
     const steps = path.rate.map((_, i) => i);
     const highest = Math.max(1.5, ...path.rate.flat());
-    rates.begin({ x: [0, run_steps], y: [0, 1.15 * highest], xlabel: "training step", ylabel: "KL in nats", margin: { right: 96 }, words: "The KL of each dimension over the run." });
+    rates.begin({ x: [0, run_steps], y: [0, 1.15 * highest], xlabel: "training step", ylabel: "KL in nats", margin: { right: 92 }, words: "The KL of each dimension over the run; a mark at the end is where it rests at beta 1." });
+    let above = Infinity; // where the last name lies: names stay apart
     signals.forEach((signal, d) => {
       const kl = path.rate.map((row) => row[d]);
       const rest = 0.5 * Math.log(Math.max(1, signal));
@@ -144,7 +145,9 @@ export default explorer(formulas, (ui, known) => {
       rates.line(steps, kl, color, { width: 3 });
       rates.pen.globalAlpha = 1;
       rates.line([0.97 * run_steps, run_steps], [rest, rest], ui.ink, { width: 3 });
-      rates.text(`signal ${signal}`, run_steps, rest, { dx: 10, align: "left", size: 14 });
+      const height = above === Infinity ? rates.y(rest) : Math.max(above + 16, rates.y(rest));
+      rates.word(`signal ${signal}`, rates.x(run_steps) + 10, height, { align: "left", size: 14 });
+      above = height;
     });
   }
 

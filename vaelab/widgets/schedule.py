@@ -83,11 +83,11 @@ class ScheduleExplorer(Explorer):
     _esm = module_text("schedule")
     size = (9.4, 5.4)
 
-    def __init__(self, steps: int = 400, signals: Sequence[float] = SIGNALS) -> None:
+    def __init__(self, steps: int = 300, signals: Sequence[float] = SIGNALS) -> None:
         check_sizes(steps=steps)
         for signal in signals:
             check_range("every signal", signal, 0, 16, "(]")  # above, the steps are too long
-        self.run_steps, self.signals = steps, [float(signal) for signal in signals]
+        self.run_steps, self.signals = steps, sorted(map(float, signals), reverse=True)
         controls = {
             "kind": choice("schedule", "linear", {kind: kind for kind in PARAMETERS}),
             "beta": slider("β", 1.0, 0.0, 2.0, 0.05),

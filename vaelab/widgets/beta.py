@@ -1,0 +1,127 @@
+"""Models trained with different betas, side by side: pictures, samples, and the plane."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..checks import check_range
+from ..data import Digits
+from ..losses import bernoulli_nll
+from ..plotting import COLORS, image_rows
+from .explorer import (
+    Explorer, Figure, as_bytes, choice, module_text, packed, rate_of, slider, square_images,
+)  # fmt: skip
+
+COLUMNS = 8
+GROUPS = 4  # of eight test images
+DRAWS = 4  # of sixteen z
+
+
+class BetaExplorer(Explorer):
+    """Walk through models that were trained with different betas; nothing is trained here.
+
+    The pictures are made once and stored as bytes: several decoders would weigh megabytes.
+
+    Args:
+        models_by_beta: trained VAEs by the beta of their training.
+        digits: the first test images are reconstructed; all of them give rate and distortion, with
+            one sample of z each.
+
+    Raises:
+        TypeError: if a model is not a VAE that a browser can run.
+        ValueError: if there is no model, a beta is negative, or there are fewer than 8 test images.
+    """
+
+    _esm = module_text("beta")
+    size = (10.4, 5.6)
+
+    def __init__(self, models_by_beta: Mapping[float, nn.Module], digits: Digits) -> None:
+        models = _sorted_models(models_by_beta)
+        self.models = {b: packed(m, f"models_by_beta[{b:g}]")[0] for b, m in models.items()}
+        sizes = {int(m.from_latent.in_features) for m in self.models.values()}  # type: ignore[union-attr, arg-type]
+        if len(sizes) > 1:
+            raise ValueError(f"models_by_beta must share one latent_dim, got {sorted(sizes)}")
+        first = next(iter(self.models.values()))
+        test, _, self.side = square_images(digits, first, least=COLUMNS)
+        self.scores = {beta: score(model, test) for beta, model in self.models.items()}
+        groups = min(GROUPS, len(test) // COLUMNS)
+        self.images = test[: groups * COLUMNS]  # (G * 8, P)
+        generator = torch.Generator().manual_seed(0)
+        z = torch.randn(DRAWS * 2 * COLUMNS, sizes.pop(), generator=generator)  # the same for all
+        with torch.no_grad():
+            self.decoded = {
+                beta: torch.cat([m.decode(m.encode(self.images)[0]), m.decode(z)]).sigmoid()  # type: ignore[operator]
+                for beta, m in self.models.items()
+            }  # each (G * 8 + 64, P): reconstructions, then samples
+        nearest = min(models, key=lambda beta: abs(beta - 1))
+        controls = {
+            "beta": choice("trained with β", nearest, {beta: f"{beta:g}" for beta in models}),
+            "group": slider("test images, eight at a time", 0, 0, max(1, groups - 1), 1),
+            "draw": slider("draw of z ~ p(z), no.", 0, 0, DRAWS - 1, 1),
+        }
+        pictures = torch.cat([self.images, *self.decoded.values()])
+        scores = [[beta, score["rate"], score["distortion"]] for beta, score in self.scores.items()]
+        super().__init__(
+            controls, images=as_bytes(pictures), side=self.side, groups=groups, draws=DRAWS, scores=scores
+        )
+
+    def read_out(self, beta: float, **_: Any) -> dict[str, float]:
+        """Rate, distortion and ELBO of the model at beta = 1, in nats per test image."""
+        return {"beta": beta, **self.scores[beta]}
+
+    def pixels(self, **values: Any) -> np.ndarray:
+        """(32, P) pixel means: 8 inputs, 8 reconstructions, 16 samples."""
+        values = self.completed(values)
+        decoded, groups = self.decoded[values["beta"]], len(self.images) // COLUMNS
+        start = COLUMNS * (int(values["group"]) % groups)
+        samples = len(self.images) + 2 * COLUMNS * int(values["draw"])
+        rows = [self.images[start:], decoded[start:], decoded[samples:], decoded[samples + COLUMNS :]]
+        return torch.cat([row[:COLUMNS] for row in rows]).numpy()
+
+    def draw(self, figure: Figure, **values: Any) -> None:
+        """Reconstructions and samples of the chosen model beside the plane of all."""
+        left, right = figure.subplots(1, 2, width_ratios=[1.3, 1])
+        rows = self.pixels(**values).reshape(4, COLUMNS, -1)
+        names = ["input", "decoded", "samples", "samples "]
+        title = f"Trained with β = {values['beta']:g}"
+        image_rows(dict(zip(names, rows)), None, left, title)
+        points = np.array([[s["rate"], s["distortion"]] for s in self.scores.values()])
+        right.plot(points[:, 0], points[:, 1], "o-", color="#888888", lw=1.5, ms=7)
+        named: list[np.ndarray] = []  # a name that would lie on another is left out
+        apart = 0.07 * np.maximum(np.ptp(points, axis=0), 1e-6)
+        for beta, place in zip(self.scores, points):
+            if all((abs(place - other) > apart).any() for other in named):
+                right.annotate(f"β = {beta:g}", place, (9, 7), textcoords="offset points", size=12)
+                named.append(place)
+        chosen = self.scores[values["beta"]]
+        right.plot(chosen["rate"], chosen["distortion"], "o", ms=15, color=COLORS["rate"])
+        right.set(xlabel="rate R in nats", ylabel="distortion D in nats")
+        right.margins(0.25)
+
+
+@torch.no_grad()
+def score(model: Any, images: torch.Tensor) -> dict[str, float]:
+    """Rate, distortion and ELBO in nats per image (N, P), with one sample of z for each."""
+    mu, logvar = model.encode(images)  # (N, D), (N, D)
+    generator = torch.Generator().manual_seed(0)
+    z = mu + (0.5 * logvar).exp() * torch.randn(mu.shape, generator=generator)  # (N, D)
+    distortion = float(bernoulli_nll(model.decode(z), images).mean())
+    rate = float(rate_of(mu, logvar).mean())
+    return {"rate": rate, "distortion": distortion, "elbo": -distortion - rate}
+
+
+def _sorted_models(models_by_beta: Mapping[float, nn.Module]) -> dict[float, nn.Module]:
+    if not isinstance(models_by_beta, Mapping):
+        kind = type(models_by_beta).__name__
+        raise TypeError(f"models_by_beta must be a dict {{beta: model}}, got {kind}")
+    if not models_by_beta:
+        raise ValueError("models_by_beta must hold at least one {beta: trained model}, got {}")
+    for beta in models_by_beta:
+        check_range("every beta in models_by_beta", beta, 0, math.inf, "[)")
+    return dict(sorted(models_by_beta.items()))
