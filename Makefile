@@ -12,6 +12,7 @@ LESSONS ?= $(wildcard notebooks/*.ipynb)
 ARGS ?=
 
 VENV := .venv
+BIOME := 2.6.8
 FIRST := notebooks/01_elbo_and_vanilla_vae.ipynb
 RUN := $(VENV)/bin/python
 # Tests of one file, and cells of one lesson, stay together. Each process computes with one thread: where processes
@@ -55,6 +56,8 @@ lint: $(INSTALLED) ## check style, formatting and types
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
+	@if command -v npx >/dev/null; then npx --yes @biomejs/biome@$(BIOME) ci --error-on-warnings vaelab/widgets; \
+	else echo "==> npx is missing: the JavaScript in vaelab/widgets stays unchecked"; fi
 
 html: $(INSTALLED) ## execute the lessons and write them as pages that need no network: build/html
 	@echo "==> Executing the lessons and writing pages to build/html"
@@ -67,7 +70,7 @@ notebooks: $(INSTALLED) ## execute the lessons in place, as they are committed
 figures: $(INSTALLED) ## draw the figures of the README and the explorer page again
 	@echo "==> Drawing figures/"
 	$(RUN) -m vaelab.figures
-	$(RUN) -m vaelab.kernelfree figures/explorer.html
+	$(RUN) tools/explorer_page.py figures
 
 results: $(INSTALLED) ## train what the lessons only cite (long; can be stopped and resumed)
 	@echo "==> Training three seeds of every objective"

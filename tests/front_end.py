@@ -25,9 +25,14 @@ const address = `data:text/javascript;base64,${Buffer.from(module).toString("bas
 const { formulas, default: explorer } = await import(address);
 if (typeof explorer.render !== "function") throw new Error("no render");
 const known = formulas.prepare(data);
-const plain = (value) => (ArrayBuffer.isView(value) ? Array.from(value) : value);
-const results = calls.map(([name, ...given]) => plain(formulas[name](...given.map((g) => (g === "known" ? known : g)))));
-process.stdout.write(JSON.stringify(results, (_, v) => (v === Infinity ? "inf" : ArrayBuffer.isView(v) ? Array.from(v) : v)));
+const results = calls.map(([name, ...given]) => {
+  return formulas[name](...given.map((part) => (part === "known" ? known : part)));
+});
+const plain = (_, value) => {
+  if (value === Infinity) return "inf";
+  return ArrayBuffer.isView(value) ? Array.from(value) : value;
+};
+process.stdout.write(JSON.stringify(results, plain));
 """
 
 

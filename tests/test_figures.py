@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from vaelab import VAE, diagrams, figures, kernelfree
-from vaelab.kernelfree import kernel_free_page
+from vaelab import VAE, diagrams, figures
 from vaelab.plotting import mosaic
 
 
@@ -35,11 +34,8 @@ def test_three_rows_are_inputs_reconstructions_and_samples(vae, digits):
 
 @pytest.fixture
 def quick(vae, monkeypatch) -> None:
-    """The small trained model in place of three thousand steps; one diagram, a short animation."""
+    """The small trained model in place of three thousand steps; one diagram."""
     monkeypatch.setattr(figures, "first_lesson_model", lambda digits: vae)
-    monkeypatch.setattr(kernelfree, "first_lesson_model", lambda digits: vae)
-    monkeypatch.setattr("vaelab.preview.FRAMES", 1)
-    monkeypatch.setattr("vaelab.preview.MOVED", 2)
     one = "elbo-plus-gap-is-log-evidence"  # test_diagrams.py writes all of them
     monkeypatch.setattr(diagrams, "FIGURES", {one: diagrams.FIGURES[one]})
 
@@ -47,14 +43,7 @@ def quick(vae, monkeypatch) -> None:
 def test_all_that_the_readme_shows_is_written(quick, tmp_path, capsys):
     figures.main(tmp_path)
     written = {path.name for path in tmp_path.iterdir()}
-    made = {"latent_explorer.gif", "reconstructions_and_samples.png"}
+    made = {"reconstructions_and_samples.png"}
     assert written == made | {f"{name}.png" for name in diagrams.FIGURES}
     assert sorted(capsys.readouterr().out.split()) == sorted(map(str, tmp_path.iterdir()))
     assert plt.get_fignums() == []
-
-
-def test_the_page_of_the_first_lessons_model_is_written(quick, vae, digits, tmp_path, capsys):
-    target = tmp_path / "new" / "explorer.html"
-    kernelfree.main(target)
-    assert target.read_text("utf-8") == kernel_free_page(vae, digits)
-    assert capsys.readouterr().out == f"{target}\n"

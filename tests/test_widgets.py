@@ -114,7 +114,10 @@ def test_the_browsers_numbers_are_pythons(shown, kind):
     for values, answer in zip(tried, answers):
         numbers = explorer.numbers(**values)
         assert answer.keys() == numbers.keys()
-        assert all(close(answer[name], number) for name, number in numbers.items()), (values, answer)
+        assert all(close(answer[name], number) for name, number in numbers.items()), (
+            values,
+            answer,
+        )
 
 
 @pytest.mark.parametrize("kind", [PlaneExplorer, LatentExplorer, BetaExplorer])
@@ -160,7 +163,9 @@ def test_a_module_without_its_import_is_refused(tmp_path, monkeypatch):
 
 @every_kind
 def test_the_module_imports_and_fetches_nothing(kind):
-    assert not re.findall(r"\bimport\b|\bfetch\(|https?:|XMLHttp|url\(", kind._esm.split("\n", 2)[2])
+    assert not re.findall(
+        r"\bimport\b|\bfetch\(|https?:|XMLHttp|url\(", kind._esm.split("\n", 2)[2]
+    )
 
 
 # --- values --------------------------------------------------------------------------------------
@@ -185,9 +190,7 @@ def test_what_a_control_cannot_say_is_refused(shown, kind):
     before = dict(explorer.values)
     with pytest.raises(KeyError, match="no control is called 'slope'"):
         explorer.set(slope=1)
-    for name, control in explorer.controls.items():
-        if name == "drawing":
-            continue
+    for name in explorer.controls.keys() - {"drawing"}:
         for bad in (None, math.nan, "much", 1e9):
             with pytest.raises((TypeError, ValueError), match=re.escape(name)):
                 explorer.set(**{name: bad})
@@ -376,7 +379,9 @@ def test_the_schedule_is_the_one_that_trains(shown, kind):
     explorer = shown[ScheduleExplorer]
     for values in states(explorer, 5, seed=3):
         values = {**values, "kind": kind}
-        given = {k: int(values[k]) if k in ("steps", "cycles") else values[k] for k in PARAMETERS[kind]}
+        given = {
+            k: int(values[k]) if k in ("steps", "cycles") else values[k] for k in PARAMETERS[kind]
+        }
         schedule = getattr(schedules, kind)(**given)
         betas = explorer.betas(**values)
         assert betas.tolist() == [schedule(i / len(betas)) for i in range(len(betas))]
@@ -387,7 +392,9 @@ def test_the_path_is_gradient_descent_on_a_linear_vae():
     """Oracle: autograd on the expectations, written with x and z as they are, not per dimension."""
     signals, betas, rate = (5.0, 1.5), [0.2, 0.7, 1.3], 0.05
     s = torch.tensor(signals, dtype=torch.float64)
-    w, a, log_v = (t.requires_grad_() for t in (torch.full_like(s, 0.1), torch.full_like(s, 0.1), s * 0))
+    w, a, log_v = (
+        t.requires_grad_() for t in (torch.full_like(s, 0.1), torch.full_like(s, 0.1), s * 0)
+    )
     distortions, rates = train_path(signals, np.array(betas), rate)
     for step, beta in enumerate([*betas, 1.0]):
         encoder = a / s.sqrt()  # mu = encoder x
@@ -483,14 +490,14 @@ def test_sliders_follow_the_digit_and_hold_every_mean(make):
 
 
 def cover(count: int, size: float, start: float, points: int) -> np.ndarray:
-    """(points, count) how much of each point of a canvas lies in each pixel of an enlarged image."""
+    """(points, count) how much of each point of a canvas lies in each pixel of an image."""
     low = start + size * np.arange(count)
     point = np.arange(points)[:, None]
     return np.clip(np.minimum(low + size, point + 1) - np.maximum(low, point), 0, 1)
 
 
 def test_a_hundred_digits_come_back_from_the_canvas(shown, digits):
-    """Enlarged by any factor, anywhere on the canvas, each is centered again as MNIST's digits are."""
+    """Enlarged by any factor, anywhere on the canvas, each is centered again as in MNIST."""
     rng = np.random.default_rng(0)
     calls = []
     for x in digits.test[:100].reshape(-1, 28, 28).numpy():
@@ -550,7 +557,7 @@ class Other(VAE):
 
 def test_what_a_browser_cannot_show_is_refused_by_name(trained, plane_model, digits, models):
     model = trained[0]
-    with pytest.raises(TypeError, match="model must be a VAE, .* got RowGRUVAE"):
+    with pytest.raises(TypeError, match=r"model must be a VAE, .* got RowGRUVAE"):
         LatentExplorer(RowGRUVAE(latent_dim=2, hidden_dim=4), digits)
     with pytest.raises(TypeError, match="must encode and decode as VAE does, but Other does not"):
         LatentExplorer(Other(latent_dim=2, hidden_dim=4), digits)
@@ -590,7 +597,9 @@ def test_the_plane_shows_the_q_of_the_model(shown, plane_model, digits):
         mu, logvar = plane_model.encode(digits.test[[7]])
     n = explorer.numbers(digit=7)
     assert (n["mu1"], n["mu2"]) == pytest.approx(tuple(mu[0].tolist()), abs=2e-3)
-    assert (n["std1"], n["std2"]) == pytest.approx(tuple((0.5 * logvar[0]).exp().tolist()), rel=2e-3)
+    assert (n["std1"], n["std2"]) == pytest.approx(
+        tuple((0.5 * logvar[0]).exp().tolist()), rel=2e-3
+    )
     assert n["radius"] == pytest.approx(math.hypot(explorer.values["z1"], explorer.values["z2"]))
 
 

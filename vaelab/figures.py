@@ -1,6 +1,6 @@
 """The pictures of the README: ``python -m vaelab.figures`` trains one model and draws them.
 
-The drawn diagrams come from :mod:`vaelab.diagrams`, the moving picture from :mod:`vaelab.preview`.
+The drawn diagrams come from :mod:`vaelab.diagrams`; tools/explorer_page.py makes the moving one.
 """
 
 from __future__ import annotations
@@ -10,17 +10,14 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import torch
-from matplotlib.animation import PillowWriter
 from matplotlib.figure import Figure
 
 from . import diagrams, plotting
 from .data import Digits, load_mnist
 from .model import VAE
-from .preview import preview
 from .training import fit
 
 COLUMNS = 12
-FRAMES_PER_SECOND = 11
 
 
 def reconstructions_and_samples(model: VAE, digits: Digits, seed: int = 0) -> Figure:
@@ -72,8 +69,6 @@ def main(folder: Path) -> None:
     paths = diagrams.write_all(folder)
     digits = load_mnist("5k")
     model = first_lesson_model(digits)
-    paths.append(folder / "latent_explorer.gif")
-    preview(model, digits).save(paths[-1], writer=PillowWriter(fps=FRAMES_PER_SECOND))
     paths.append(folder / "reconstructions_and_samples.png")
     reconstructions_and_samples(model, digits).savefig(paths[-1])
     plt.close("all")

@@ -5,7 +5,7 @@ One latent number z and one observed number x:
     z ~ N(0, 1),    x | z ~ N(weight z + bias, noise^2).
 
 Evidence, posterior, ELBO and gap all have closed forms, so every identity of the lessons can be
-checked to rounding instead of believed. Below it, one simulated latent dimension under a controller.
+checked to rounding instead of believed. Below it, one simulated dimension under a controller.
 """
 
 from __future__ import annotations

@@ -43,7 +43,10 @@ export default explorer(formulas, (ui, known) => {
   plane.canvas.style.cursor = "pointer";
   plane.canvas.addEventListener("click", (event) => {
     const box = plane.canvas.getBoundingClientRect(); // a slide may be scaled
-    const [left, top] = [(event.clientX - box.left) * (plane.width / box.width), (event.clientY - box.top) * (plane.height / box.height)];
+    const [left, top] = [
+      (event.clientX - box.left) * (plane.width / box.width),
+      (event.clientY - box.top) * (plane.height / box.height),
+    ];
     const far = scores.map(([, rate, distortion]) => Math.hypot(plane.x(rate) - left, plane.y(distortion) - top));
     const nearest = far.indexOf(Math.min(...far));
     if (far[nearest] < 30) ui.set({ beta: scores[nearest][0] });
@@ -71,7 +74,13 @@ export default explorer(formulas, (ui, known) => {
       return [low - room, high + room];
     };
     const [rates, distortions] = [scores.map((s) => s[1]), scores.map((s) => s[2])];
-    plane.begin({ x: around(rates), y: around(distortions), xlabel: "rate R in nats", ylabel: "distortion D in nats", words: `${scores.length} models in the rate-distortion plane; chosen is beta ${beta}.` });
+    plane.begin({
+      x: around(rates),
+      y: around(distortions),
+      xlabel: "rate R in nats",
+      ylabel: "distortion D in nats",
+      words: `${scores.length} models in the rate-distortion plane; chosen is beta ${beta}.`,
+    });
     const grey = ui.color("prior");
     plane.line(rates, distortions, grey, { width: 2 });
     const named = []; // where names lie; one that would lie on another is left out, except the chosen one's
@@ -81,7 +90,12 @@ export default explorer(formulas, (ui, known) => {
       plane.dot(rate, distortion, chosen ? ui.color("rate") : grey, chosen ? 10 : 6);
       const right = left < plane.width - 80;
       if (named.some(([x, y]) => Math.abs(x - left) < 62 && Math.abs(y - top) < 18)) continue;
-      plane.text(`β ${other}`, rate, distortion, { dx: right ? 13 : -13, dy: -11, align: right ? "left" : "right", bold: chosen });
+      plane.text(`β ${other}`, rate, distortion, {
+        dx: right ? 13 : -13,
+        dy: -11,
+        align: right ? "left" : "right",
+        bold: chosen,
+      });
       named.push([left, top]);
     }
   }

@@ -15,7 +15,15 @@ from ..data import Digits
 from ..losses import bernoulli_nll
 from ..plotting import COLORS, image_rows
 from .explorer import (
-    Explorer, Figure, as_bytes, choice, module_text, packed, rate_of, slider, square_images,
+    Explorer,
+    Figure,
+    as_bytes,
+    choice,
+    module_text,
+    packed,
+    rate_of,
+    slider,
+    square_images,
 )  # fmt: skip
 
 COLUMNS = 8
@@ -44,7 +52,7 @@ class BetaExplorer(Explorer):
     def __init__(self, models_by_beta: Mapping[float, nn.Module], digits: Digits) -> None:
         models = _sorted_models(models_by_beta)
         self.models = {b: packed(m, f"models_by_beta[{b:g}]")[0] for b, m in models.items()}
-        sizes = {int(m.from_latent.in_features) for m in self.models.values()}  # type: ignore[union-attr, arg-type]
+        sizes = {int(m.from_latent.in_features) for m in self.models.values()}
         if len(sizes) > 1:
             raise ValueError(f"models_by_beta must share one latent_dim, got {sorted(sizes)}")
         first = next(iter(self.models.values()))
@@ -56,7 +64,7 @@ class BetaExplorer(Explorer):
         z = torch.randn(DRAWS * 2 * COLUMNS, sizes.pop(), generator=generator)  # the same for all
         with torch.no_grad():
             self.decoded = {
-                beta: torch.cat([m.decode(m.encode(self.images)[0]), m.decode(z)]).sigmoid()  # type: ignore[operator]
+                beta: torch.cat([m.decode(m.encode(self.images)[0]), m.decode(z)]).sigmoid()
                 for beta, m in self.models.items()
             }  # each (G * 8 + 64, P): reconstructions, then samples
         nearest = min(models, key=lambda beta: abs(beta - 1))
@@ -68,7 +76,12 @@ class BetaExplorer(Explorer):
         pictures = torch.cat([self.images, *self.decoded.values()])
         scores = [[beta, score["rate"], score["distortion"]] for beta, score in self.scores.items()]
         super().__init__(
-            controls, images=as_bytes(pictures), side=self.side, groups=groups, draws=DRAWS, scores=scores
+            controls,
+            images=as_bytes(pictures),
+            side=self.side,
+            groups=groups,
+            draws=DRAWS,
+            scores=scores,
         )
 
     def read_out(self, beta: float, **_: Any) -> dict[str, float]:
@@ -81,7 +94,12 @@ class BetaExplorer(Explorer):
         decoded, groups = self.decoded[values["beta"]], len(self.images) // COLUMNS
         start = COLUMNS * (int(values["group"]) % groups)
         samples = len(self.images) + 2 * COLUMNS * int(values["draw"])
-        rows = [self.images[start:], decoded[start:], decoded[samples:], decoded[samples + COLUMNS :]]
+        rows = [
+            self.images[start:],
+            decoded[start:],
+            decoded[samples:],
+            decoded[samples + COLUMNS :],
+        ]
         return torch.cat([row[:COLUMNS] for row in rows]).numpy()
 
     def draw(self, figure: Figure, **values: Any) -> None:

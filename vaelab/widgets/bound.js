@@ -15,8 +15,7 @@ export const formulas = {
     const { weight, bias, noise } = toy;
     const [center, width] = posterior(toy, x);
     const left = x - weight * mean - bias; // what q's mean leaves of x
-    const distortion =
-      0.5 * ((left ** 2 + (weight * std) ** 2) / noise ** 2 + Math.log(2 * Math.PI)) + Math.log(noise);
+    const distortion = 0.5 * ((left ** 2 + (weight * std) ** 2) / noise ** 2 + Math.log(2 * Math.PI)) + Math.log(noise);
     const kl = 0.5 * (mean ** 2 + std ** 2 - 1) - Math.log(std);
     const spread = Math.hypot(weight, noise);
     return {
@@ -44,7 +43,8 @@ export default explorer(formulas, (ui, known) => {
     },
     "New x": () => {
       const { weight, bias, noise } = known.toy;
-      const drawn = bias + Math.hypot(weight, noise) * Math.sqrt(-2 * Math.log(1 - Math.random())) * Math.cos(2 * Math.PI * Math.random());
+      const drawn =
+        bias + Math.hypot(weight, noise) * Math.sqrt(-2 * Math.log(1 - Math.random())) * Math.cos(2 * Math.PI * Math.random());
       const { min, max } = known.controls.x;
       ui.set({ x: Math.round(10 * Math.min(max, Math.max(min, drawn))) / 10 });
     },
@@ -68,10 +68,24 @@ export default explorer(formulas, (ui, known) => {
     const words = `Densities over z: the posterior is centered at ${fixed(center)}, your q at ${fixed(mean)} with standard deviation ${fixed(std)}.`;
     curves.begin({ x: [-4, 4], y: [0, 1.55 * peak], xlabel: "latent z", ylabel: "density", words });
     const likelihood = z.map((value) => normal(x, known.toy.weight * value + known.toy.bias, known.toy.noise));
-    curves.line(z, z.map((value) => normal(value, 0, 1)), ui.color("prior"), { dash: [2, 5] });
+    curves.line(
+      z,
+      z.map((value) => normal(value, 0, 1)),
+      ui.color("prior"),
+      { dash: [2, 5] },
+    );
     curves.line(z, likelihood, ui.color("likelihood"));
-    curves.line(z, z.map((value) => normal(value, center, width)), ui.color("posterior"));
-    curves.line(z, z.map((value) => normal(value, mean, std)), ui.color("q"), { width: 3.5, dash: [9, 5] });
+    curves.line(
+      z,
+      z.map((value) => normal(value, center, width)),
+      ui.color("posterior"),
+    );
+    curves.line(
+      z,
+      z.map((value) => normal(value, mean, std)),
+      ui.color("q"),
+      { width: 3.5, dash: [9, 5] },
+    );
     curves.legend([
       ["prior p(z)", ui.color("prior"), [2, 5]],
       ["likelihood p(x|z)", ui.color("likelihood")],

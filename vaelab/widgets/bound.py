@@ -68,7 +68,9 @@ class BoundExplorer(Explorer):
         likelihood = normal(x, toy.weight * z + toy.bias, toy.noise)
         curves.plot(z, normal(z, 0, 1), ":", color=COLORS["prior"], label="prior $p(z)$")
         curves.plot(z, likelihood, color=COLORS["likelihood"], label="likelihood $p(x|z)$")
-        curves.plot(z, normal(z, center, width), color=COLORS["posterior"], label="posterior $p(z|x)$")
+        curves.plot(
+            z, normal(z, center, width), color=COLORS["posterior"], label="posterior $p(z|x)$"
+        )
         curves.plot(z, normal(z, mean, std), "--", lw=3, color=COLORS["q"], label="your $q(z|x)$")
         curves.set(xlim=(-4, 4), ylim=(0, None), xlabel="latent $z$", ylabel="density")
         curves.legend(loc="upper left")

@@ -13,7 +13,7 @@ import html
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -125,14 +125,8 @@ class Explorer(anywidget.AnyWidget):
         )
         _close_earlier(self)
 
-    def read_out(self, **values: Any) -> dict[str, float]:
-        """The read-outs for these values, all of them given."""
-        raise NotImplementedError
-
-    def draw(self, figure: Figure, **values: Any) -> None:
-        """Draw what the browser shows for these values, all of them given."""
-        raise NotImplementedError
-
+    read_out: Callable[..., dict[str, float]]  # the read-outs for these values, all of them given
+    draw: Callable[..., None]  # (figure, **values): what the browser shows for them
     size = (9.4, 4.6)  # of a snapshot, in inches
 
     def __repr__(self) -> str:
@@ -197,7 +191,9 @@ class Explorer(anywidget.AnyWidget):
         values = proposal["value"]
         self._check(values)
         if missing := [name for name in self.controls if name not in values]:
-            raise KeyError(f"values must hold all controls, got none of {missing}; `set` moves some")
+            raise KeyError(
+                f"values must hold all controls, got none of {missing}; `set` moves some"
+            )
         return values
 
     def close(self) -> None:
@@ -211,7 +207,9 @@ class Explorer(anywidget.AnyWidget):
     def page(self) -> str:
         """One self-contained HTML file in which the explorer runs without a kernel."""
         title = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(self).__name__)
-        return PAGE.format(title=title, body=fragment(self._esm, self.data, self.values, *self._still()))
+        return PAGE.format(
+            title=title, body=fragment(self._esm, self.data, self.values, *self._still())
+        )
 
     def _still(self) -> tuple[str, str]:
         """The snapshot as base64 letters of a PNG file, and in words."""
@@ -220,7 +218,7 @@ class Explorer(anywidget.AnyWidget):
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict, dict]:
         """The widget, and its picture for where no front end is: a file, GitHub, nbviewer."""
-        data, metadata = super()._repr_mimebundle_()
+        data, metadata = super()._repr_mimebundle_() or ({}, {})
         picture, words = self._still()
         return {**data, "image/png": picture}, {**metadata, "image/png": {"alt": words}}
 
@@ -320,7 +318,7 @@ def _no_end(program: str) -> str:
 # ---------------------------------------------------------------------------- models and digits
 
 
-def packed(model: nn.Module, name: str = "model") -> tuple[nn.Module, dict[str, bytes]]:
+def packed(model: nn.Module, name: str = "model") -> tuple[Any, dict[str, bytes]]:
     """Round the weights of a VAE to float16, for the browser and for Python alike.
 
     Args:

@@ -194,7 +194,7 @@ function pad(ui, parent, done) {
 }
 
 export default explorer(formulas, (ui, known) => {
-  const { dims, names, rows, colors } = known.data;
+  const { dims, names, rows } = known.data;
   ui.control("view");
   const digit = ui.control("digit");
   digit.element.hidden = Object.keys(rows).length < 2;
@@ -280,6 +280,7 @@ export default explorer(formulas, (ui, known) => {
     sheet.canvas.hidden = view === "one";
     sheet.height = view === "grid" ? 26 + 44 * dims.length : 76;
     sheet.canvas.style.height = `${sheet.height}px`;
+    input.text.textContent = values.drawing ? "input x: yours, centered" : "input x";
     input.draw(x);
     moved.draw(formulas.pixels(known, values));
     if (view === "one") mean.draw(means(known.atMu(q)));

@@ -15,7 +15,16 @@ from ..data import Digits
 from ..losses import bernoulli_nll
 from ..plotting import image_rows, traversals
 from .explorer import (
-    Explorer, Figure, as_bytes, check_value, choice, module_text, noise, packed, rate_of, slider,
+    Explorer,
+    Figure,
+    as_bytes,
+    check_value,
+    choice,
+    module_text,
+    noise,
+    packed,
+    rate_of,
+    slider,
     square_images,
 )  # fmt: skip
 
@@ -95,7 +104,9 @@ class LatentExplorer(Explorer):
         drawing, pixels = values.get("drawing"), self.side**2
         if drawing is not None:
             if not isinstance(drawing, list) or len(drawing) != pixels:
-                raise ValueError(f"drawing must be a list of {pixels} bytes or None, got {drawing!r}")
+                raise ValueError(
+                    f"drawing must be a list of {pixels} bytes or None, got {drawing!r}"
+                )
             for byte in drawing:
                 check_value("every pixel of drawing", byte, {"min": 0, "max": 255, "step": 1})
 
@@ -188,7 +199,9 @@ class LatentExplorer(Explorer):
     def snapshot(self, **values: Any) -> Figure:
         """One digit, the grid, or the way between two digits."""
         view = self.completed(values)["view"]
-        self.size = {"one": (9.4, 4.4), "grid": (6.9, 0.62 * len(self.dims) + 0.8)}.get(view, (9.6, 1.6))
+        self.size = {"one": (9.4, 4.4), "grid": (6.9, 0.62 * len(self.dims) + 0.8)}.get(
+            view, (9.6, 1.6)
+        )
         return super().snapshot(**values)
 
     def draw(self, figure: Figure, **values: Any) -> None:
@@ -199,7 +212,9 @@ class LatentExplorer(Explorer):
         elif values["view"] == "between":
             shown = self.decode(self.way(values, SHARES)).sigmoid()
             labels = [f"{share:.0%}" for share in SHARES]
-            image_rows({"decoded": shown}, labels, figure.subplots(), "Between the means of two digits")
+            image_rows(
+                {"decoded": shown}, labels, figure.subplots(), "Between the means of two digits"
+            )
         else:
             left, right = figure.subplots(1, 2, width_ratios=[1, 1.5])
             self._draw_sliders(left, values)

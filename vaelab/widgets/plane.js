@@ -57,7 +57,10 @@ export default explorer(formulas, (ui, known) => {
   /** Where a pointer is, in units of z. */
   function place(event) {
     const box = plane.canvas.getBoundingClientRect(); // a slide may be scaled
-    const [left, top] = [(event.clientX - box.left) * (plane.width / box.width), (event.clientY - box.top) * (plane.height / box.height)];
+    const [left, top] = [
+      (event.clientX - box.left) * (plane.width / box.width),
+      (event.clientY - box.top) * (plane.height / box.height),
+    ];
     const [x0, x1, y0, y1] = [plane.x(-reach), plane.x(reach), plane.y(reach), plane.y(-reach)];
     const z = [-reach + ((left - x0) / (x1 - x0)) * 2 * reach, reach - ((top - y0) / (y1 - y0)) * 2 * reach];
     return { left, top, z, inside: Math.abs(z[0]) <= reach && Math.abs(z[1]) <= reach };
@@ -95,12 +98,20 @@ export default explorer(formulas, (ui, known) => {
     if (background !== "plane") {
       digits.forEach(({ q }, i) => {
         if (Math.max(Math.abs(q.mu[0]), Math.abs(q.mu[1])) > reach) return;
-        if (labels[i] < 0) return plane.dot(q.mu[0], q.mu[1], ui.color("elbo"), 4);
-        Object.assign(pen, { strokeStyle: background === "both" || ui.dark ? "#000" : "#fff", lineWidth: 3.5, lineJoin: "round" });
+        if (labels[i] < 0) {
+          plane.dot(q.mu[0], q.mu[1], ui.color("elbo"), 4);
+          return;
+        }
+        Object.assign(pen, {
+          strokeStyle: background === "both" || ui.dark ? "#000" : "#fff",
+          lineWidth: 3.5,
+          lineJoin: "round",
+        });
         pen.font = "700 15px system-ui, sans-serif";
         Object.assign(pen, { textAlign: "center", textBaseline: "middle" });
         pen.strokeText(labels[i], plane.x(q.mu[0]), plane.y(q.mu[1]));
-        pen.fillStyle = background === "both" ? light(cycle[labels[i] % cycle.length]) : ui.color(cycle[labels[i] % cycle.length]);
+        pen.fillStyle =
+          background === "both" ? light(cycle[labels[i] % cycle.length]) : ui.color(cycle[labels[i] % cycle.length]);
         pen.fillText(labels[i], plane.x(q.mu[0]), plane.y(q.mu[1]));
       });
     }
@@ -135,7 +146,9 @@ export default explorer(formulas, (ui, known) => {
     const numbers = formulas.numbers(known, values);
     const { x, q } = digits[values.digit];
     drawStill(values.background);
-    plane.clear(`The latent plane. The ring is at ${fixed(values.z1)}, ${fixed(values.z2)}; the q of the chosen digit is centered at ${fixed(q.mu[0])}, ${fixed(q.mu[1])}.`);
+    plane.clear(
+      `The latent plane. The ring is at ${fixed(values.z1)}, ${fixed(values.z2)}; the q of the chosen digit is centered at ${fixed(q.mu[0])}, ${fixed(q.mu[1])}.`,
+    );
     const { width, height } = still.copy;
     plane.pen.drawImage(still.copy, 0, 0, (width * plane.height) / height, plane.height);
     const onBlack = values.background !== "digits";

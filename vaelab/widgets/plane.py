@@ -14,7 +14,15 @@ from ..data import Digits
 from ..losses import bernoulli_nll
 from ..plotting import COLORS, CYCLE, image_rows, mosaic
 from .explorer import (
-    Explorer, Figure, as_bytes, choice, module_text, packed, rate_of, slider, square_images,
+    Explorer,
+    Figure,
+    as_bytes,
+    choice,
+    module_text,
+    packed,
+    rate_of,
+    slider,
+    square_images,
 )  # fmt: skip
 
 STEP = 0.05  # of a slider
@@ -43,13 +51,16 @@ class PlaneExplorer(Explorer):
 
     def __init__(self, model: nn.Module, digits: Digits) -> None:
         self.model, weights = packed(model)
-        if (latent_dim := int(self.model.from_latent.in_features)) != 2:  # type: ignore[union-attr, arg-type]
+        if (latent_dim := int(self.model.from_latent.in_features)) != 2:
             raise ValueError(f"model must have two latent dimensions, got {latent_dim}")
         test, labels, self.side = square_images(digits, self.model)
         self.images, self.labels = test[:SHOWN], labels[:SHOWN].tolist()  # (M, P)
         self.mu, self.logvar = self.encode(self.images)  # (M, 2), (M, 2)
         self.reach = float(min(10, max(3, math.ceil(self.mu.abs().quantile(0.98)))))
-        start = [round(max(-self.reach, min(self.reach, round(float(m) / STEP) * STEP)), 2) for m in self.mu[0]]
+        start = [
+            round(max(-self.reach, min(self.reach, round(float(m) / STEP) * STEP)), 2)
+            for m in self.mu[0]
+        ]
         controls = {
             "background": choice("show", "both", BACKGROUNDS),
             "z1": slider("z₁ of the ring", start[0], -self.reach, self.reach, STEP, row=True),
@@ -70,12 +81,12 @@ class PlaneExplorer(Explorer):
     @torch.no_grad()
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """mu and logvar of images (N, P), each (N, 2)."""
-        return self.model.encode(x)  # type: ignore[operator]
+        return self.model.encode(x)
 
     @torch.no_grad()
     def decode(self, z: Tensor) -> Tensor:
         """Logits (N, P) of latents (N, 2)."""
-        return self.model.decode(z)  # type: ignore[operator]
+        return self.model.decode(z)
 
     def read_out(self, z1: float, z2: float, digit: int, **_: Any) -> dict[str, float]:
         """Distortion of the digit at the ring and at its mean, its rate in nats, and its q."""
@@ -96,7 +107,9 @@ class PlaneExplorer(Explorer):
     def pixels(self, **values: Any) -> np.ndarray:
         """(P,) pixel means decoded at the ring."""
         values = self.completed(values)
-        return self.decode(torch.tensor([[values["z1"], values["z2"]]]).float()).sigmoid()[0].numpy()
+        return (
+            self.decode(torch.tensor([[values["z1"], values["z2"]]]).float()).sigmoid()[0].numpy()
+        )
 
     def draw(self, figure: Figure, **values: Any) -> None:
         """The plane, and the chosen digit decoded."""

@@ -54,7 +54,11 @@ export default explorer(formulas, (ui, known) => {
   const bottom = ui.plot(210);
   const short = (value) => (value >= 0.01 || value === 0 ? fixed(value, 3) : value.toExponential(1).replace("-", "−"));
   const show = ui.readouts({
-    recovery: { label: "settles", unit: "", text: (count) => (count === Infinity ? `not in ${steps} steps` : `${count} steps after it is fed`) },
+    recovery: {
+      label: "settles",
+      unit: "",
+      text: (count) => (count === Infinity ? `not in ${steps} steps` : `${count} steps after it is fed`),
+    },
     peak_kl: { label: "KL peaks at", unit: "nats,", color: "rate" },
     final_kl: { label: "ends at", unit: "nats" },
     lowest_gamma: { label: "γ falls to", unit: ",", color: "gamma", text: short },
@@ -74,18 +78,36 @@ export default explorer(formulas, (ui, known) => {
     const shade = ui.dark ? "#333b45" : "#dfe3e8";
     const [left, dashed] = [{ left: 74 }, { width: 2, dash: [7, 5] }];
 
-    top.begin({ x: [0, steps], y: [0, high], ylabel: "KL in nats", margin: left, words: `KL over ${steps} steps: it peaks at ${fixed(numbers.peak_kl)} and ends at ${fixed(numbers.final_kl)} nats.` });
+    top.begin({
+      x: [0, steps],
+      y: [0, high],
+      ylabel: "KL in nats",
+      margin: left,
+      words: `KL over ${steps} steps: it peaks at ${fixed(numbers.peak_kl)} and ends at ${fixed(numbers.final_kl)} nats.`,
+    });
     if (starved) top.bar(0, starved, 0, high, shade);
     top.bar(0, steps, (1 - tolerance) * lam, (1 + tolerance) * lam, ui.color("band"), 0.6);
     top.line(times, of(trace.kl, 1), grey, dashed);
     top.line(times, of(trace.kl, 0), ui.color("rate"), { width: 3.5 });
-    const names = [["this dimension", ui.color("rate")], ["the same, never starved", grey, [7, 5]], ["dead band", ui.color("band")]];
+    const names = [
+      ["this dimension", ui.color("rate")],
+      ["the same, never starved", grey, [7, 5]],
+      ["dead band", ui.color("band")],
+    ];
     top.legend(names, { right: true });
     if (starved >= steps / 10) top.text("starved", starved / 2, high, { dy: 16 });
 
     const low = Math.min(1e-3, floor || 1, ...trace.gamma.flat());
     const bottomEnd = 10 ** Math.floor(Math.log10(Math.max(low, 1e-18)) - 0.01);
-    bottom.begin({ x: [0, steps], y: [bottomEnd, 3], xlabel: "step", ylabel: "weight γ", log: true, margin: left, words: `Gamma falls to ${short(numbers.lowest_gamma)} and ends at ${short(numbers.final_gamma)}.` });
+    bottom.begin({
+      x: [0, steps],
+      y: [bottomEnd, 3],
+      xlabel: "step",
+      ylabel: "weight γ",
+      log: true,
+      margin: left,
+      words: `Gamma falls to ${short(numbers.lowest_gamma)} and ends at ${short(numbers.final_gamma)}.`,
+    });
     if (starved) bottom.bar(0, starved, bottomEnd, 3, shade);
     if (floor) {
       bottom.line([0, steps], [floor, floor], ui.ink, { width: 1.5, dash: [2, 4] });

@@ -71,7 +71,11 @@ class SoftFreeBitsPlayground(Explorer):
         trace, steps = self.run(**values), np.arange(self.steps)
         half = values["tolerance"] * values["lam"]
         top.axhspan(
-            values["lam"] - half, values["lam"] + half, color=COLORS["band"], alpha=0.6, label="dead band"
+            values["lam"] - half,
+            values["lam"] + half,
+            color=COLORS["band"],
+            alpha=0.6,
+            label="dead band",
         )
         for ax, lines, color in ((top, trace.kl, "rate"), (bottom, trace.gamma, "gamma")):
             ax.axvspan(0, values["starved"], color="#DDDDDD", label="starved")

@@ -5,18 +5,30 @@ import { explorer, fixed, range } from "./shared.js";
 const ROUNDING = 1e-9; // 29 / 100 * 100 is 28.999999999999996 and belongs to step 29
 
 const SCHEDULES = {
-  constant: ({ beta }) => () => beta,
-  linear: ({ warmup, start, stop }) => (progress) => {
-    const climbed = Math.min(1, progress / warmup);
-    return (1 - climbed) * start + climbed * stop;
-  },
-  staircase: ({ steps }) => (progress) => Math.min(Math.floor(progress * steps + ROUNDING) + 1, steps) / steps,
-  sigmoid: ({ midpoint, steepness, stop }) => (progress) =>
-    stop * 0.5 * (1 + Math.tanh(0.5 * steepness * (progress - midpoint))),
-  cyclical: ({ cycles, ramp, stop }) => (progress) => {
-    const phase = (progress * cycles) % 1;
-    return phase > 1 - ROUNDING ? 0 : stop * Math.min(1, phase / ramp);
-  },
+  constant:
+    ({ beta }) =>
+    () =>
+      beta,
+  linear:
+    ({ warmup, start, stop }) =>
+    (progress) => {
+      const climbed = Math.min(1, progress / warmup);
+      return (1 - climbed) * start + climbed * stop;
+    },
+  staircase:
+    ({ steps }) =>
+    (progress) =>
+      Math.min(Math.floor(progress * steps + ROUNDING) + 1, steps) / steps,
+  sigmoid:
+    ({ midpoint, steepness, stop }) =>
+    (progress) =>
+      stop * 0.5 * (1 + Math.tanh(0.5 * steepness * (progress - midpoint))),
+  cyclical:
+    ({ cycles, ramp, stop }) =>
+    (progress) => {
+      const phase = (progress * cycles) % 1;
+      return phase > 1 - ROUNDING ? 0 : stop * Math.min(1, phase / ramp);
+    },
 };
 
 const total = (values) => values.reduce((sum, value) => sum + value, 0);
@@ -34,7 +46,9 @@ function trainPath(signals, betas, rate) {
   const dimensions = signals.map((s) => ({ s, root: Math.sqrt(s), w: 0.1, a: 0.1, logv: 0 }));
   const path = { distortion: [], rate: [] };
   for (const beta of [...betas, 0]) {
-    path.distortion.push(dimensions.map(({ s, root, w, a, logv }) => 0.5 * (s - 2 * root * w * a + w * w * (a * a + Math.exp(logv)))));
+    path.distortion.push(
+      dimensions.map(({ s, root, w, a, logv }) => 0.5 * (s - 2 * root * w * a + w * w * (a * a + Math.exp(logv)))),
+    );
     path.rate.push(dimensions.map(({ a, logv }) => 0.5 * (a * a + Math.exp(logv) - 1 - logv)));
     for (const d of dimensions) {
       const { root, w, a, logv } = d;
@@ -110,7 +124,11 @@ export default explorer(formulas, (ui, known) => {
     const grey = ui.color("prior");
     const sum = one.rate + one.distortion;
     plane.line([0, wide], [sum, sum - wide], grey, { width: 1.5, dash: [3, 4] });
-    plane.line(front.map((p) => p.rate), front.map((p) => p.distortion), grey);
+    plane.line(
+      front.map((p) => p.rate),
+      front.map((p) => p.distortion),
+      grey,
+    );
     plane.line(xs, ys, color, { width: 4 });
     for (let i = 0; i < xs.length - 1; i += Math.max(1, Math.round(run_steps / 20))) {
       if (xs[i] <= wide) plane.dot(xs[i], ys[i], color, 4);
@@ -129,14 +147,27 @@ export default explorer(formulas, (ui, known) => {
 
   function drawSchedule(betas, color) {
     const steps = betas.map((_, i) => i);
-    schedule.begin({ x: [0, run_steps], y: [0, 2.05], xlabel: "training step", ylabel: "β", words: `The schedule: beta from ${fixed(betas[0])} to ${fixed(betas.at(-1))}.` });
+    schedule.begin({
+      x: [0, run_steps],
+      y: [0, 2.05],
+      xlabel: "training step",
+      ylabel: "β",
+      words: `The schedule: beta from ${fixed(betas[0])} to ${fixed(betas.at(-1))}.`,
+    });
     schedule.line(steps, betas, color, { width: 3.5 });
   }
 
   function drawRates(path, color) {
     const steps = path.rate.map((_, i) => i);
     const highest = Math.max(1.5, ...path.rate.flat());
-    rates.begin({ x: [0, run_steps], y: [0, 1.15 * highest], xlabel: "training step", ylabel: "KL in nats", margin: { right: 92 }, words: "The KL of each dimension over the run; a mark at the end is where it rests at beta 1." });
+    rates.begin({
+      x: [0, run_steps],
+      y: [0, 1.15 * highest],
+      xlabel: "training step",
+      ylabel: "KL in nats",
+      margin: { right: 92 },
+      words: "The KL of each dimension over the run; a mark at the end is where it rests at beta 1.",
+    });
     let above = Infinity; // where the last name lies: names stay apart
     signals.forEach((signal, d) => {
       const kl = path.rate.map((row) => row[d]);

@@ -29,7 +29,7 @@ def train_path(signals: Sequence[float], betas: np.ndarray, rate: float = LEARNI
     """Train a linear-Gaussian VAE by exact gradients of D + beta R.
 
     Dimension d of the data is N(0, s_d), that of the model N(w_d z_d, 1) with z_d ~ N(0, 1), and
-    q(z_d | x) = N(a_d x_d / sqrt(s_d), v_d). On average over the data, in nats and up to a constant,
+    q(z_d | x) = N(a_d x_d / sqrt(s_d), v_d). On average over the data, in nats, up to a constant,
 
         D_d = (s_d - 2 sqrt(s_d) w_d a_d + w_d^2 (a_d^2 + v_d)) / 2,
         R_d = (a_d^2 + v_d - 1 - log v_d) / 2.
@@ -126,7 +126,8 @@ class ScheduleExplorer(Explorer):
 
     def draw(self, figure: Figure, **values: Any) -> None:
         """The schedule above the rates that follow it; beside them the plane."""
-        left, right = figure.subfigures(1, 2, width_ratios=[1, 1.1])
+        parts: Any = figure.subfigures(1, 2, width_ratios=[1, 1.1])
+        left, right = parts
         above, below = left.subplots(2, 1, sharex=True)
         plane = right.subplots()
         betas, color = self.betas(**values), COLORS[values["kind"]]
@@ -143,7 +144,9 @@ class ScheduleExplorer(Explorer):
         plane.plot(rate[-1].sum(), distortion[-1].sum(), "o", ms=11, color=color)
         at_one = best(self.signals, 1.0)
         plane.plot(at_one[1], at_one[0], "*", ms=18, color="#000000", label=r"best at $\beta$ = 1")
-        plane.set(xlim=(0, None), ylim=(0, None), xlabel="rate R in nats", ylabel="distortion D in nats")
+        plane.set(
+            xlim=(0, None), ylim=(0, None), xlabel="rate R in nats", ylabel="distortion D in nats"
+        )
         plane.legend(loc="upper right")
         n = self.read_out(**values)
         figure.suptitle(f"{values['kind']}: ends {n['deficit']:.3f} nats above the best at β = 1")

@@ -82,8 +82,7 @@ export function noise(seed, count) {
 
 export const normal = (z, mean, std) => Math.exp(-0.5 * ((z - mean) / std) ** 2) / (std * Math.sqrt(2 * Math.PI));
 
-export const range = (low, high, count) =>
-  Array.from({ length: count }, (_, i) => low + ((high - low) * i) / (count - 1));
+export const range = (low, high, count) => Array.from({ length: count }, (_, i) => low + ((high - low) * i) / (count - 1));
 
 export const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
 
@@ -290,7 +289,13 @@ class Interface {
     const input = make("input", { type: "range", min, max, step, name });
     const spread = make("div", { className: "spread", hidden: true });
     const track = make("div", { className: "track" }, spread, input);
-    const element = make("label", { className: row ? "slider row" : "slider" }, make("span", { className: "name" }, label), output, track);
+    const element = make(
+      "label",
+      { className: row ? "slider row" : "slider" },
+      make("span", { className: "name" }, label),
+      output,
+      track,
+    );
     input.addEventListener("input", () => this.set({ [name]: Number(input.value) }));
     this.shown.push((values) => {
       input.value = values[name];
@@ -463,7 +468,13 @@ class Plot {
     this.y = (value) =>
       this.height - box.bottom - ((of(value) - of(y[0])) / (of(y[1]) - of(y[0]))) * (this.height - box.top - box.bottom);
     this.limits = { x, y };
-    const marks = yticks ?? (log ? ticks(y.map(of), 4).filter(Number.isInteger).map((p) => 10 ** p) : ticks(y, 4));
+    const marks =
+      yticks ??
+      (log
+        ? ticks(y.map(of), 4)
+            .filter(Number.isInteger)
+            .map((p) => 10 ** p)
+        : ticks(y, 4));
     pen.lineWidth = 1;
     pen.strokeStyle = ui.dark ? "#2b3138" : "#e6e8ec";
     if (xlabel) for (const value of ticks(x, 6)) this.path([value, value], y);
@@ -472,7 +483,8 @@ class Plot {
     if (ylabel) this.path([x[0], x[0]], y);
     if (xlabel) this.path(x, [y[0], y[0]]);
     const places = [...ticks(x, 6), ...marks].map((value) => Math.abs(value)).filter((value) => value >= 1e-3);
-    const digits = (values) => (values.every((value) => Number.isInteger(Number(value.toFixed(6)))) ? 0 : Math.min(...places) < 0.1 ? 2 : 1);
+    const digits = (values) =>
+      values.every((value) => Number.isInteger(Number(value.toFixed(6)))) ? 0 : Math.min(...places) < 0.1 ? 2 : 1;
     if (xlabel) for (const value of ticks(x, 6)) this.text(fixed(value, digits(ticks(x, 6))), value, y[0], { dy: 15, size: 14 });
     if (ylabel) {
       const name = (value) => (log ? `10${superscript(Math.round(Math.log10(value)))}` : fixed(value, digits(marks)));
