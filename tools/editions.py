@@ -96,9 +96,9 @@ def slides(path: Path, folder: Path = SLIDES) -> Path:
     return target
 
 
-def bring_back(nb: NotebookNode, path: Path, folder: Path = LIVE) -> None:
+def bring_back(nb: NotebookNode, path: Path) -> None:
     """Put the explorers of the last `make html` in the place of their pictures."""
-    file = folder / f"{path.stem}.json"
+    file = LIVE / f"{path.stem}.json"
     kept = json.loads(file.read_text("utf-8")) if file.exists() else {}
     for cell in nb.cells:
         explorer = kept.get(cell.id, {})

@@ -106,7 +106,7 @@ def bring_to_life(cell: NotebookNode, states: dict) -> None:
         output.data = nbformat.from_dict({"text/html": html})
 
 
-def keep_alive(nb: NotebookNode, path: Path, folder: Path = LIVE) -> None:
+def keep_alive(nb: NotebookNode, path: Path) -> None:
     """Keep the explorers of a run for the slides, which are made without a run."""
     explorers = {
         cell.id: {"source": cell.source, "html": output.data["text/html"]}
@@ -114,8 +114,8 @@ def keep_alive(nb: NotebookNode, path: Path, folder: Path = LIVE) -> None:
         for output in cell.get("outputs", [])
         if "vaelab-place" in output.get("data", {}).get("text/html", "")
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{path.stem}.json").write_text(json.dumps(explorers), encoding="utf-8")
+    LIVE.mkdir(parents=True, exist_ok=True)
+    (LIVE / f"{path.stem}.json").write_text(json.dumps(explorers), encoding="utf-8")
 
 
 def strip_widget_views(cell: NotebookNode) -> None:

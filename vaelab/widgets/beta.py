@@ -47,7 +47,6 @@ class BetaExplorer(Explorer):
     """
 
     _esm = module_text("beta")
-    size = (10.4, 5.6)
 
     def __init__(self, models_by_beta: Mapping[float, nn.Module], digits: Digits) -> None:
         models = _sorted_models(models_by_beta)
@@ -102,25 +101,39 @@ class BetaExplorer(Explorer):
         ]
         return torch.cat([row[:COLUMNS] for row in rows]).numpy()
 
+    def snapshot(self, **values: Any) -> Figure:
+        """Reconstructions and samples of every model, a row to each, above the plane."""
+        self.size = (10.4, 0.62 * (len(self.models) + 1) + 4.0)
+        return super().snapshot(**values)
+
     def draw(self, figure: Figure, **values: Any) -> None:
-        """Reconstructions and samples of the chosen model beside the plane of all."""
-        left, right = figure.subplots(1, 2, width_ratios=[1.3, 1])
-        rows = self.pixels(**values).reshape(4, COLUMNS, -1)
-        names = ["input", "decoded", "samples", "samples "]
-        title = f"Trained with β = {values['beta']:g}"
-        image_rows(dict(zip(names, rows)), None, left, title)
+        """Every model at once: a picture can show what the page shows one after the other."""
+        layout: Any = [["decoded", "samples"], ["plane", "plane"]]
+        height = 0.62 * (len(self.models) + 1) + 0.6
+        parts = figure.subplot_mosaic(layout, height_ratios=[height, 3.4])
+        shown = {f"β = {b:g}": self.pixels(**{**values, "beta": b}) for b in self.models}
+        inputs = {"input": next(iter(shown.values()))[:COLUMNS]}
+        decoded = inputs | {name: rows[COLUMNS : 2 * COLUMNS] for name, rows in shown.items()}
+        samples = {name: rows[2 * COLUMNS : 3 * COLUMNS] for name, rows in shown.items()}
+        image_rows(decoded, ax=parts["decoded"], title="Decoded from mu")
+        image_rows(samples, ax=parts["samples"], title="Decoded from z ~ p(z)")
+        parts["decoded"].set_anchor("N")
+        parts["samples"].set_anchor("N")
+        self._draw_plane(parts["plane"], values["beta"])
+
+    def _draw_plane(self, ax: Any, chosen: float) -> None:
         points = np.array([[s["rate"], s["distortion"]] for s in self.scores.values()])
-        right.plot(points[:, 0], points[:, 1], "o-", color="#888888", lw=1.5, ms=7)
+        ax.plot(points[:, 0], points[:, 1], "o-", color="#888888", lw=1.5, ms=7)
         named: list[np.ndarray] = []  # a name that would lie on another is left out
-        apart = 0.07 * np.maximum(np.ptp(points, axis=0), 1e-6)
+        apart = 0.06 * np.maximum(np.ptp(points, axis=0), 1e-6)
         for beta, place in zip(self.scores, points):
             if all((abs(place - other) > apart).any() for other in named):
-                right.annotate(f"β = {beta:g}", place, (9, 7), textcoords="offset points", size=12)
+                ax.annotate(f"β = {beta:g}", place, (10, 8), textcoords="offset points", size=13)
                 named.append(place)
-        chosen = self.scores[values["beta"]]
-        right.plot(chosen["rate"], chosen["distortion"], "o", ms=15, color=COLORS["rate"])
-        right.set(xlabel="rate R in nats", ylabel="distortion D in nats")
-        right.margins(0.25)
+        score = self.scores[chosen]
+        ax.plot(score["rate"], score["distortion"], "o", ms=13, color=COLORS["rate"])
+        ax.set(xlabel="rate R in nats", ylabel="distortion D in nats")
+        ax.margins(0.2)
 
 
 @torch.no_grad()

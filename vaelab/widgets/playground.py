@@ -38,7 +38,7 @@ class SoftFreeBitsPlayground(Explorer):
         self.steps = steps
         controls = {
             "strength": slider("KL at γ = 1 (below 0: unused)", -1.0, -2.0, 2.0, 0.1, unit="nats"),
-            "starved": slider("starved for, steps", steps // 5, 0, steps // 2, 10),
+            "starved": slider("starved for, steps", steps // 5, 0, 3 * steps // 4, 10),
             "floor": choice("floor of γ", 1e-3, FLOORS),
             "init": slider("γ at the start", 1.0, 0.1, 1.0, 0.05),
             "lam": slider("λ, the floor of the KL, nats", 0.5, 0.1, 2.0, 0.05),

@@ -107,10 +107,10 @@ const STYLE = `
 .vaelab-explorer .slider { display: grid; grid-template-columns: 1fr auto; column-gap: .6rem; margin: 0; }
 .vaelab-explorer .slider.row { grid-template-columns: 8.6rem minmax(0, 1fr) 3.1rem; align-items: center; min-height: 1.65rem; }
 .vaelab-explorer .slider .name { grid-row: 1; grid-column: 1; }
-.vaelab-explorer .slider output { text-align: right; font-weight: 600; font-variant-numeric: tabular-nums; }
+.vaelab-explorer .slider .value { text-align: right; font-weight: 600; font-variant-numeric: tabular-nums; }
 .vaelab-explorer .slider .track { position: relative; grid-column: 1 / -1; display: flex; height: 1.4rem; }
 .vaelab-explorer .slider.row .track { grid-column: 2; grid-row: 1; }
-.vaelab-explorer .slider.row output { grid-column: 3; grid-row: 1; }
+.vaelab-explorer .slider.row .value { grid-column: 3; grid-row: 1; }
 .vaelab-explorer .spread { position: absolute; top: 50%; height: 1.2rem; margin-top: -.6rem; border-radius: .3rem; opacity: .55; }
 .vaelab-explorer input[type=range] { position: relative; width: 100%; margin: 0; accent-color: var(--accent); cursor: pointer;
   background: none; }
@@ -200,14 +200,19 @@ class Interface {
     size.observe(this.root);
     const media = matchMedia("(prefers-color-scheme: dark)");
     media.addEventListener("change", look);
-    const keys = (event) => event.stopPropagation();
-    this.root.addEventListener("keydown", keys);
+    // Notebook 7 walks from heading to heading with the arrow keys, wherever they are pressed: here they move a slider.
+    const keys = (event) => {
+      const plain = !(event.ctrlKey || event.metaKey || event.altKey || event.shiftKey || event.key === "Escape");
+      if (plain && this.root.contains(event.target)) event.stopImmediatePropagation();
+    };
+    window.addEventListener("keydown", keys, true);
     this.model.on("change:values", follow);
     this.close = () => {
       this.closed = true;
       this.model.off("change:values", follow);
       theme.disconnect();
       size.disconnect();
+      window.removeEventListener("keydown", keys, true);
       media.removeEventListener("change", look);
       this.root.remove();
     };
@@ -285,7 +290,7 @@ class Interface {
   }
 
   slider(name, { label, min, max, step, digits, unit = "", row = false, texts }, parent) {
-    const output = make("output");
+    const output = make("span", { className: "value" });
     const input = make("input", { type: "range", min, max, step, name });
     const spread = make("div", { className: "spread", hidden: true });
     const track = make("div", { className: "track" }, spread, input);
