@@ -32,6 +32,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "objectives": {"losses", "schedules"},
     "diagnostics": {"data", "losses", "model", "schedules"},  # schedules: for check_range
     "training": {"data", "diagnostics", "losses", "model", "objectives", "schedules"},
+    "checkup": {"checks", "runs"},
 }
 MAY_IMPORT["storage"] = {"diagnostics", "model", "training"}
 MAY_IMPORT["__init__"] = {*MAY_IMPORT} - {"describe", "plotting", "diagrams", "lesson"}

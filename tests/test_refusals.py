@@ -196,9 +196,7 @@ X, MEAN, STD = st.one_of(WORDS, st.just(None), NOT_FINITE), None, None
 POINT = st.one_of(WORDS, st.sampled_from([None, [1.0], torch.tensor([NAN])]), NOT_FINITE)
 SPREAD = st.one_of(POINT, NEGATIVE, st.just(0))
 FIT = {"model": SMALL, "digits": FOUR, "steps": 2, "batch_size": 2, "evaluations": 1}
-NO_OBJECTIVE = st.sampled_from(
-    [vaelab.ELBO, 0.5, "ELBO", {"beta": 1}]
-)
+NO_OBJECTIVE = st.sampled_from([vaelab.ELBO, 0.5, "ELBO", {"beta": 1}])
 NO_SCHEDULE = st.one_of(
     AT_LEAST_0.filter(lambda value: not isinstance(value, bool)),
     st.one_of(st.none(), WORDS, NOT_FINITE, NEGATIVE).map(lambda value: lambda progress: value),
@@ -220,6 +218,11 @@ def method(name: str, of: Any = SMALL) -> Callable[..., Any]:
 
 def first_batch(**arguments: Any) -> Any:
     return next(training.Minibatches(**arguments))
+
+
+def first_loss(logits: Any, x: Any, mu: Any, logvar: Any) -> Any:
+    """A loss of four arguments, as a checkup wants it."""
+    return (losses.bernoulli_nll(logits, x) + losses.gaussian_kl(mu, logvar).sum(dim=1)).mean()
 
 
 def shown(kind: type, *given: Any) -> Callable[..., Any]:
@@ -323,6 +326,30 @@ TABLE: dict[str, Row] = {
         CONTROLLER.update,
         {"kl": Z},
         {"kl": st.sampled_from([None, 1.0, [[0.1]], Z[None], Z[0], Z[:0], Z[:, :2]])},
+    ),
+    # checkup
+    "checkup": Row(
+        vaelab.checkup,
+        {"model": SMALL, "loss": first_loss, "images": IMAGES},
+        {
+            "model": MODEL,
+            "loss": st.one_of(
+                FUNCTION,
+                st.sampled_from(
+                    [None, torch.nn.MSELoss, lambda recon, x: x.sum(), lambda *four: four[0]]
+                ),
+            ),
+            "images": (
+                st.one_of(
+                    NO_TENSOR,
+                    NO_FLOATS,
+                    BAD_SHAPE,
+                    spoiled(IMAGES, NAN, INF, -INF),
+                    st.just(IMAGES[:3]),
+                ),
+                "images",
+            ),
+        },
     ),
     # toy
     "GaussianToy": Row(GaussianToy, {}, {"weight": NUMBER, "bias": NUMBER, "noise": POSITIVE}),
@@ -731,6 +758,7 @@ TABLE: dict[str, Row] = {
 
 # Public names that take nothing from a user, or nothing that could be wrong.
 NOTHING_TO_REFUSE = {
+    "Checkup": "a record made by checkup",
     "Digits": "a record; whoever uses it checks it: fit, evaluate, diagnostics, explorers",
     "Diverged": "raised by fit",
     "ELBO": "has no arguments",

@@ -1,4 +1,4 @@
-"""What surrounds a run changes nothing silently: modes, precision, threads, stops, other people's code.
+"""What surrounds a run changes nothing silently: modes, precision, threads, stops, own code.
 
 Each test plants something that students do, and compares with the run that nobody disturbed.
 """

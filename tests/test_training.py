@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.distributions import Bernoulli, Normal, kl_divergence
 
 from vaelab import VAE, BetaELBO, Digits, RowGRUVAE, SoftFreeBits, evaluate, fit, linear
-from vaelab.training import evaluation_images, Minibatches, train_step
+from vaelab.training import Minibatches, evaluation_images, train_step
 
 
 def small(seed: int = 0) -> VAE:

@@ -1,5 +1,6 @@
 """vaelab: the code behind three lessons on the variational autoencoder."""
 
+from .checkup import Checkup, checkup
 from .data import Digits, binarize, load_mnist
 from .diagnostics import (
     MutualInformation,
@@ -25,6 +26,7 @@ __all__ = [
     "ELBO",
     "VAE",
     "BetaELBO",
+    "Checkup",
     "Digits",
     "Diverged",
     "Evaluation",
@@ -38,6 +40,7 @@ __all__ = [
     "active_units",
     "bernoulli_nll",
     "binarize",
+    "checkup",
     "constant",
     "cyclical",
     "decoder_weight_norms",

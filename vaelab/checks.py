@@ -355,39 +355,53 @@ def check_digits(model: nn.Module, digits: Any) -> tuple[Tensor, Tensor]:
 
 
 def check_run(
-    model: nn.Module,
-    images: int,
+    seed: int,
     steps: int,
     batch_size: int,
     evaluations: int,
     lr: float,
     clip_norm: float | None,
-    threads: int | None,
-) -> None:
-    """Refuse a run that could not take place as asked; ``images`` is how many there are."""
+    binarize: bool,
+) -> dict[str, Any]:
+    """Refuse the numbers of a run that could not take place as asked.
+
+    Returns:
+        Those that must be the same when the run is resumed, by name.
+    """
+    check_seed(seed)
     check_sizes(steps=steps, batch_size=batch_size, evaluations=evaluations)
-    check_sizes(threads=1 if threads is None else threads)
     check_range("lr", lr, 0, math.inf, "()")
     check_range("clip_norm", 1.0 if clip_norm is None else clip_norm, 0, math.inf, "()")
+    check_flags(binarize=binarize)
     if evaluations > steps:
         raise ValueError(f"evaluations must be at most steps, got {evaluations} > {steps}")
+    numbers = {"lr": float(lr), "clip_norm": None if clip_norm is None else float(clip_norm)}
+    counts = {"seed": int(seed), "steps": int(steps), "batch_size": int(batch_size)}
+    return {**counts, **numbers, "binarize": binarize}
+
+
+def check_choices(
+    model: nn.Module,
+    images: int,
+    batch_size: int,
+    objective: Any,
+    threads: int | None,
+    **functions: Any,
+) -> None:
+    """Refuse before the first step what would only fail later; ``images`` is how many there are."""
     if batch_size > images:
         raise ValueError(f"batch_size {batch_size} is more than the {images} training images")
-    if (kind := dtype_of(model)) in HALF:
-        raise TypeError(f"model must be trained in float32, got {kind}: call model.float() first")
-    if any(parameter.is_inference() for parameter in model.parameters()):
-        raise ValueError("model must be made outside torch.inference_mode(), got one made inside")
-
-
-def check_choices(objective: Any, on_evaluation: Any, optimizer: Any, **flags: Any) -> None:
-    """Refuse before the first step what would only fail later."""
     if isinstance(objective, type) or not (objective is None or callable(objective)):
         raise TypeError(
             "objective must be an object such as ELBO() or a function, called with "
             f"(nll, kl, progress), got {objective!r}; ELBO in vaelab.objectives shows how"
         )
-    check_functions(on_evaluation=on_evaluation, optimizer=optimizer)
-    check_flags(**flags)
+    check_sizes(threads=1 if threads is None else threads)
+    check_functions(**functions)
+    if (kind := dtype_of(model)) in HALF:
+        raise TypeError(f"model must be trained in float32, got {kind}: call model.float() first")
+    if any(parameter.is_inference() for parameter in model.parameters()):
+        raise ValueError("model must be made outside torch.inference_mode(), got one made inside")
 
 
 def usable(device: str | int | torch.device) -> torch.device:

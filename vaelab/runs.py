@@ -126,6 +126,25 @@ def own_copy(objective: Any, model: nn.Module) -> Any:
     return copy.deepcopy(objective, {id(part): part for part in parts})
 
 
+def begin(
+    kind: type, model: nn.Module, objective: Any, default: Any, resume: Any, settings: dict
+) -> Any:
+    """The history of a run: a new one, or that to go on with.
+
+    Args:
+        kind: the class of histories.
+        model: what will be trained.
+        objective: what will be minimized; None for ``default``, or for that of ``resume``.
+        default: see there.
+        resume: a history, or None.
+        settings: of this call.
+    """
+    if resume is not None:
+        return continued(resume, model, objective, settings)
+    say_if_repeated(model, settings["seed"])
+    return kind(own_copy(default if objective is None else objective, model))
+
+
 def trainable(model: nn.Module, objective: Any) -> list[nn.Parameter]:
     """The parameters of the model, and those of an objective that is a module, each once."""
     owners = [model, objective] if isinstance(objective, nn.Module) else [model]
@@ -305,15 +324,14 @@ def likely_cause(history: Any, lr: float, clip_norm: float | None) -> str:
     return f"{advice} The model has the weights of step {kept} again."
 
 
-def say_if_repeated(model: nn.Module, seed: int, resume: Any) -> None:
+def say_if_repeated(model: nn.Module, seed: int) -> None:
     """Say that a second `fit` with the seed of the first shows the model the same batches again."""
-    check_seed(seed)
     seeds = model.__dict__.setdefault("_seeds_of_fit", set())
-    if seed in seeds and resume is None:
+    if seed in seeds:
         warnings.warn(
             f"this model was fitted with seed={seed} before: fit starts anew and repeats the same "
             "batches. resume=history goes on where the first run ended; another seed draws others",
-            stacklevel=3,
+            stacklevel=4,
         )
     seeds.add(seed)
 

@@ -73,7 +73,8 @@ def load(path: str | os.PathLike) -> tuple[Model, History | None]:
         ValueError: if it is damaged, comes from another version, or is something else.
     """
     path = check_path("path", path)
-    return _read(BytesIO(path.read_bytes()), f"path must be a file that vaelab.save wrote, whole; got {path}")
+    refusal = f"path must be a file that vaelab.save wrote, whole; got {path}"
+    return _read(BytesIO(path.read_bytes()), refusal)
 
 
 def _read(data: BytesIO, refusal: str) -> tuple[Model, History | None]:

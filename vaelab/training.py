@@ -101,20 +101,15 @@ class History:
     def record(self, step: int, evaluation: Evaluation) -> None:
         """Append one evaluation, and the weights that are in force."""
         weights = runs.weights_of(self.objective, len(evaluation.kl_per_dim))
-        self.steps.append(step)
-        self.elbo.append(evaluation.elbo)
-        self.distortion.append(evaluation.distortion)
-        self.rate.append(evaluation.rate)
-        self.kl_per_dim.append(evaluation.kl_per_dim)
-        self.active_units.append(evaluation.active_units)
-        self.weights.append(weights)
+        values = {"steps": step, **evaluation._asdict(), "weights": weights}
+        for name, value in values.items():
+            getattr(self, name).append(value)
 
     def stop(self) -> None:
         """Mark the run as interrupted, and drop an evaluation that was not written down whole."""
         self.interrupted = True
-        per_evaluation = (self.steps, self.elbo, self.distortion, self.rate)
-        for values in (*per_evaluation, self.kl_per_dim, self.active_units):
-            del values[len(self.weights) :]
+        for name in ("steps", *Evaluation._fields):
+            del getattr(self, name)[len(self.weights) :]
 
 
 def fit(
@@ -180,17 +175,13 @@ def fit(
         Kingma and Welling (2014), Algorithm 1; Kingma and Ba (2015) for Adam.
     """
     train, _ = check_digits(model, digits)  # (N, P)
-    check_run(model, len(train), steps, batch_size, evaluations, lr, clip_norm, threads)
-    check_choices(objective, on_evaluation, optimizer, binarize=binarize, progress=progress)
-    runs.say_if_repeated(model, seed, resume)
+    settings = check_run(seed, steps, batch_size, evaluations, lr, clip_norm, binarize)
+    functions = {"on_evaluation": on_evaluation, "optimizer": optimizer}
+    check_choices(model, len(train), batch_size, objective, threads, **functions)
     device = device_of(model) if device is None else usable(device)
-    settings: dict[str, Any] = {"seed": seed, "steps": steps, "batch_size": batch_size}
-    settings |= {"lr": lr, "clip_norm": clip_norm, "binarize": binarize}
-    history = History(runs.own_copy(objective or ELBO(), model))
-    history = history if resume is None else runs.continued(resume, model, objective, settings)
+    history = runs.begin(History, model, objective, ELBO(), resume, settings)
     parameters = runs.trainable(model, history.objective)
-    make = optimizer or functools.partial(torch.optim.Adam, lr=lr, fused=True)
-    adam = make(parameters)
+    adam = (optimizer or functools.partial(torch.optim.Adam, lr=lr, fused=True))(parameters)
     batches = Minibatches(train.to(device), batch_size)
     test = evaluation_images(digits, binarize).to(batches.images)  # (M, P)
     due = {round(steps * (i + 1) / evaluations) for i in range(evaluations)}
