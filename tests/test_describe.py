@@ -120,7 +120,7 @@ def executed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def page(executed: Path) -> Path:
     """Its page, of the one run that it had."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lessons, "executed", read)
+        patch.setattr(lessons, "executed", lambda of, live=False: read(of))
         return lessons.page(executed, executed.parent)
 
 

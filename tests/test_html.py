@@ -67,7 +67,7 @@ def run_once(path: Path) -> Iterator[None]:
     """Page and notebook come from one run of the lesson: to start a kernel takes longest."""
     nb = lessons.executed(path)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lessons, "executed", lambda of: copy.deepcopy(nb))
+        patch.setattr(lessons, "executed", lambda of, live=False: copy.deepcopy(nb))
         yield
 
 

@@ -433,7 +433,7 @@ def test_a_low_price_at_the_start_overshoots_and_a_high_one_delays(shown):
 
 
 def test_schedule_explorer_refuses_what_would_not_train():
-    with pytest.raises(ValueError, match="every signal must be in"):
+    with pytest.raises(ValueError, match="every one of signals must be in"):
         ScheduleExplorer(signals=(40.0,))
     with pytest.raises(ValueError, match="steps must be a positive integer"):
         ScheduleExplorer(steps=0)

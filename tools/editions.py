@@ -21,7 +21,7 @@ from nbconvert import SlidesExporter
 from nbconvert.preprocessors import ClearOutputPreprocessor, TagRemovePreprocessor
 from nbformat import NotebookNode, v4
 
-from lessons import LIVE, PAGES, ROOT, STUDENT, copy_mathjax, local_links, title
+from lessons import PAGES, ROOT, STUDENT, copy_mathjax, local_links, title
 from publish import with_badges
 
 SLIDES = PAGES / "slides"
@@ -75,7 +75,7 @@ def slides(path: Path, folder: Path = SLIDES) -> Path:
         The slides. They ask the network for nothing.
     """
     nb = without_solutions(path)
-    bring_back(nb, path)
+    bring_back(nb, folder.parent.parent / "live" / f"{path.stem}.json")
     for cell in nb.cells:
         if cell.cell_type == "markdown":
             cell.source = local_links(cell.source)
@@ -96,10 +96,9 @@ def slides(path: Path, folder: Path = SLIDES) -> Path:
     return target
 
 
-def bring_back(nb: NotebookNode, path: Path) -> None:
+def bring_back(nb: NotebookNode, made: Path) -> None:
     """Put the explorers of the last `make html` in the place of their pictures."""
-    file = LIVE / f"{path.stem}.json"
-    kept = json.loads(file.read_text("utf-8")) if file.exists() else {}
+    kept = json.loads(made.read_text("utf-8")) if made.exists() else {}
     for cell in nb.cells:
         explorer = kept.get(cell.id, {})
         for output in cell.get("outputs", []):

@@ -29,7 +29,6 @@ from vaelab.widgets.explorer import fragment
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ROOT / "build" / "html"
 STUDENT = ROOT / "build" / "student"
-LIVE = ROOT / "build" / "live"
 EXPLORER = ROOT / "figures" / "explorer.html"
 TEMPLATES = ROOT / "tools" / "page"
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
@@ -106,7 +105,7 @@ def bring_to_life(cell: NotebookNode, states: dict) -> None:
         output.data = nbformat.from_dict({"text/html": html})
 
 
-def keep_alive(nb: NotebookNode, path: Path) -> None:
+def keep_alive(nb: NotebookNode, target: Path) -> None:
     """Keep the explorers of a run for the slides, which are made without a run."""
     explorers = {
         cell.id: {"source": cell.source, "html": output.data["text/html"]}
@@ -114,8 +113,8 @@ def keep_alive(nb: NotebookNode, path: Path) -> None:
         for output in cell.get("outputs", [])
         if "vaelab-place" in output.get("data", {}).get("text/html", "")
     }
-    LIVE.mkdir(parents=True, exist_ok=True)
-    (LIVE / f"{path.stem}.json").write_text(json.dumps(explorers), encoding="utf-8")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(json.dumps(explorers), encoding="utf-8")
 
 
 def strip_widget_views(cell: NotebookNode) -> None:
@@ -141,7 +140,7 @@ def page(path: Path, folder: Path = PAGES) -> Path:
         The page. Beside a folder with MathJax it asks the network for nothing.
     """
     nb = executed(path, live=True)
-    keep_alive(nb, path)
+    keep_alive(nb, folder.parent / "live" / f"{path.stem}.json")
     for cell in nb.cells:
         if cell.cell_type == "markdown":
             cell.source = local_links(cell.source)

@@ -550,9 +550,7 @@ def small(tmp_path_factory: pytest.TempPathFactory, trained: tuple, flat: VAE) -
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), path)
     (folder / "html" / "slides").mkdir(parents=True)
     lessons.copy_mathjax(folder / "html")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lessons, "LIVE", folder / "live")
-        return lessons.page(path, folder / "html")
+    return lessons.page(path, folder / "html")
 
 
 def test_lesson_pages_run_all_six(small: Path, page: Page, twins: dict) -> None:
@@ -577,9 +575,7 @@ def test_lesson_pages_run_all_six(small: Path, page: Page, twins: dict) -> None:
 def test_slides_run_all_six(small: Path, page: Page, twins: dict, errors: list[str]) -> None:
     notebook = small.parent.parent / "01_six.ipynb"
     lessons.run(notebook)  # as committed: pictures
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(editions, "LIVE", small.parent.parent / "live")
-        slides = editions.slides(notebook, small.parent / "slides")
+    slides = editions.slides(notebook, small.parent / "slides")
     if editions.REVEAL.exists():
         editions.copy_reveal(slides.parent)
     page.goto(slides.as_uri())

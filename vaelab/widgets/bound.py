@@ -86,7 +86,7 @@ class BoundExplorer(Explorer):
         bars.axvline(-n["elbo"], color="#555555", ls="--", lw=1.5)
         bars.set(yticks=[], xlabel="nats: $D + R$ = $-$ELBO = $-\\log p(x)$ + gap")
         bars.legend(loc="center left", bbox_to_anchor=(1, 0.5))
-        figure.suptitle(f"$x$ = {x:.1f}, $q$ = N({mean:.2f}, {std:.2f}²)")
+        figure.suptitle(f"$x$ = {x:.2f}, $q$ = N({mean:.2f}, {std:.2f}²)")
 
 
 def normal(z: Any, mean: Any, std: float) -> Any:

@@ -386,12 +386,15 @@ def square_images(digits: Digits, model: Any = None, least: int = 1) -> tuple[Te
         TypeError, ValueError: if it is no `Digits`, or its images are not square pixels in [0, 1].
     """
     check_kind(digits)
+    if not isinstance(digits.test, (Tensor, np.ndarray)):
+        kind = type(digits.test).__name__
+        raise TypeError(f"digits.test must be a tensor or an array (N, pixels), got {kind}")
     test = torch.as_tensor(digits.test).detach().cpu()
     check_images(test, "digits.test")
-    test = test.flatten(1)  # (N, P)
     side = math.isqrt(test.shape[1])
     pixels = test.shape[1] if model is None else model.from_data.in_features
-    if side * side != test.shape[1] or test.shape[1] != pixels or len(test) < least:
+    square = test.ndim == 2 and side * side == test.shape[1] == pixels
+    if not square or len(test) < least:
         raise ValueError(
             f"digits.test must be at least {least} square images that the model takes, "
             f"(N, {pixels}), got {tuple(digits.test.shape)}"

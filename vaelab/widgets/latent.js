@@ -1,4 +1,4 @@
-import { clamp, distortion, explorer, fixed, images, make, means, network, noise, range, rate } from "./shared.js";
+import { clamp, distortion, explorer, fixed, images, make, means, network, noise, range, rate, remembered } from "./shared.js";
 
 // ---------------------------------------------------------------- formulas, tried against Python
 
@@ -55,15 +55,6 @@ function centered(ink, width, side) {
   return digit;
 }
 
-/** The last result of a function, for as long as it is asked for the same. */
-function remembered(make) {
-  let [key, value] = [undefined, undefined];
-  return (next) => {
-    if (next !== key) [key, value] = [next, make(next)];
-    return value;
-  };
-}
-
 export const formulas = {
   prepare(data) {
     const net = network(data);
@@ -78,13 +69,15 @@ export const formulas = {
       return { x, q: net.encode(x) };
     });
     const from = of(({ digit, example }) => chosen(digit, example));
-    return {
+    const known = {
       data,
       net,
       atMu: remembered((q) => net.decode(q.mu)),
       from: (values) => (values.drawing ? drawn(values.drawing) : from(values)),
       to: of(({ to_digit, to_example }) => chosen(to_digit, to_example)),
+      decoded: remembered((values) => net.decode(formulas.place(known, values))),
     };
+    return known;
   },
 
   /** Another digit takes the sliders along to the mean of its q(z|x), another sample to where it lies. */
@@ -124,24 +117,26 @@ export const formulas = {
     return a.map((m, d) => m + share * (b[d] - m));
   },
 
+  /** Where the picture is decoded from: the sliders, or the way. */
+  place(known, values) {
+    return values.view === "between" ? formulas.way(known, values, values.mix) : formulas.latent(known, values);
+  },
+
   numbers(known, values) {
     const { x, q } = known.from(values);
     if (values.view === "between") {
-      const logits = known.net.decode(formulas.way(known, values, values.mix));
+      const logits = known.decoded(values);
       return { distortion_from: distortion(logits, x), distortion_to: distortion(logits, known.to(values).x) };
     }
     return {
-      distortion: distortion(known.net.decode(formulas.latent(known, values)), x),
+      distortion: distortion(known.decoded(values), x),
       distortion_at_mu: distortion(known.atMu(q), x),
       rate: rate(q),
     };
   },
 
-  /** What is decoded: at the sliders, or on the way. */
-  pixels(known, values) {
-    const z = values.view === "between" ? formulas.way(known, values, values.mix) : formulas.latent(known, values);
-    return means(known.net.decode(z));
-  },
+  /** What is decoded there. */
+  pixels: (known, values) => means(known.decoded(values)),
 
   centered,
 };
@@ -252,11 +247,16 @@ export default explorer(formulas, (ui, known) => {
     ui.later("grid", jobs);
   }
 
+  let strip = { ends: [] };
   function drawWay(values) {
+    const ends = [known.from(values).q, known.to(values).q];
+    if (ends.some((q, i) => q !== strip.ends[i])) {
+      strip = { ends, pictures: SHARES.map((share) => means(known.net.decode(formulas.way(known, values, share)))) };
+    }
     const tile = Math.min(56, (sheet.canvas.clientWidth - 30) / SHARES.length - 3);
     sheet.clear("Eleven pictures on the straight way between the means of the two digits.");
-    SHARES.forEach((share, i) => {
-      sheet.tile(means(known.net.decode(formulas.way(known, values, share))), (tile + 3) * i, 4, tile);
+    strip.pictures.forEach((picture, i) => {
+      sheet.tile(picture, (tile + 3) * i, 4, tile);
     });
     const place = values.mix * (SHARES.length - 1) * (tile + 3) + tile / 2;
     Object.assign(sheet.pen, { fillStyle: ui.color("elbo") });

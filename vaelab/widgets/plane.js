@@ -1,4 +1,4 @@
-import { clamp, distortion, explorer, fixed, greys, images, means, network, range, rate } from "./shared.js";
+import { clamp, distortion, explorer, fixed, greys, images, means, network, range, rate, remembered } from "./shared.js";
 
 // ---------------------------------------------------------------- formulas, tried against Python
 
@@ -6,15 +6,18 @@ export const formulas = {
   prepare(data) {
     const net = network(data);
     const digits = images(data.images, data.side ** 2).map((x) => ({ x, q: net.encode(x) }));
-    return { data, net, digits };
+    const decoded = remembered(({ z1, z2 }) => net.decode([z1, z2]));
+    const atMean = remembered((digit) => net.decode(digits[digit].q.mu));
+    return { data, net, digits, decoded, atMean };
   },
 
-  numbers({ net, digits }, { z1, z2, digit }) {
+  numbers({ digits, decoded, atMean }, values) {
+    const { z1, z2, digit } = values;
     const { x, q } = digits[digit];
     return {
       radius: Math.hypot(z1, z2),
-      distortion: distortion(net.decode([z1, z2]), x),
-      distortion_at_mu: distortion(net.decode(q.mu), x),
+      distortion: distortion(decoded(values), x),
+      distortion_at_mu: distortion(atMean(digit), x),
       rate: rate(q),
       mu1: q.mu[0],
       mu2: q.mu[1],
@@ -23,7 +26,7 @@ export const formulas = {
     };
   },
 
-  pixels: ({ net }, { z1, z2 }) => means(net.decode([z1, z2])),
+  pixels: ({ decoded }, values) => means(decoded(values)),
 };
 
 // ------------------------------------------------------------------------------------- the page
@@ -37,7 +40,7 @@ export default explorer(formulas, (ui, known) => {
   const { side, reach, labels, step, cycle } = data;
   for (const name of ["background", "z1", "z2", "digit"]) ui.control(name);
   const small = ui.images(3, ui.controls);
-  const [input, atMean, here] = ["input x", "its mean", "at the ring"].map((name) => ui.image(name, small));
+  const [input, mean, here] = ["input x", "its mean", "at the ring"].map((name) => ui.image(name, small));
   ui.note("Move over the plane to decode a point, click a digit to see its q(z|x). Dashed: 95 % of the prior.");
   ui.buttons({ "To its mean": () => goTo(ui.values.digit), Reset: ui.reset });
   const plane = ui.plot(490);
@@ -160,7 +163,7 @@ export default explorer(formulas, (ui, known) => {
     Object.assign(plane.pen, { strokeStyle: onBlack ? light(data.colors.gap) : ui.color("gap"), lineWidth: 4 });
     plane.pen.stroke();
     input.draw(x);
-    atMean.draw(means(net.decode(q.mu)));
+    mean.draw(means(known.atMean(values.digit)));
     here.draw(formulas.pixels(known, values));
     show(numbers);
   };

@@ -77,7 +77,8 @@ class ScheduleExplorer(Explorer):
             pays at beta = 1.
 
     Raises:
-        ValueError: if ``steps`` is no positive integer, or a signal is not within (0, 16].
+        TypeError, ValueError: if ``steps`` is no positive integer, or a signal is not a number
+            within (0, 16].
     """
 
     _esm = module_text("schedule")
@@ -85,8 +86,10 @@ class ScheduleExplorer(Explorer):
 
     def __init__(self, steps: int = 300, signals: Sequence[float] = SIGNALS) -> None:
         check_sizes(steps=steps)
-        for signal in signals:
-            check_range("every signal", signal, 0, 16, "(]")  # above, the steps are too long
+        if not isinstance(signals, (tuple, list)) or not signals:
+            raise TypeError(f"signals must be a list of numbers, got {signals!r}")
+        for signal in signals:  # above 16 the steps of the training are too long
+            check_range("every one of signals", signal, 0, 16, "(]")
         self.run_steps, self.signals = steps, sorted(map(float, signals), reverse=True)
         controls = {
             "kind": choice("schedule", "linear", {kind: kind for kind in PARAMETERS}),

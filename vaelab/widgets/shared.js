@@ -86,6 +86,15 @@ export const range = (low, high, count) => Array.from({ length: count }, (_, i) 
 
 export const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
 
+/** The last result of a function, for as long as it is asked for the same. */
+export function remembered(make) {
+  let [key, value] = [undefined, undefined];
+  return (next) => {
+    if (next !== key) [key, value] = [next, make(next)];
+    return value;
+  };
+}
+
 /** A number with so many decimals and a true minus. */
 export function fixed(value, digits = 2) {
   if (!Number.isFinite(value)) return Number.isNaN(value) ? "–" : "∞";
@@ -276,7 +285,7 @@ class Interface {
     const queue = [...jobs];
     this.kept[name] = queue;
     const some = () => {
-      const end = performance.now() + 5;
+      const end = performance.now() + 3;
       while (queue.length && performance.now() < end) queue.shift()();
       if (queue.length && this.kept[name] === queue && !this.closed) requestAnimationFrame(some);
     };
