@@ -2,7 +2,7 @@
 #
 #   PYTHON=python3.12   the Python that makes the environment (3.10 or newer), if `python3` is too old
 #   CONSTRAINTS=        install the newest releases instead of the tested ones in constraints.txt
-#   ARGS="..."          is handed on to JupyterLab, pytest or vaelab.results
+#   ARGS="..."          is handed on to JupyterLab, pytest or tools/results.py
 #   LESSONS="..."       the notebooks that a command works on; default: all
 #   REPO=owner/name     the GitHub repository that `make publish` writes down
 
@@ -17,7 +17,9 @@ FIRST := notebooks/01_elbo_and_vanilla_vae.ipynb
 RUN := $(VENV)/bin/python
 # Tests of one file, and cells of one lesson, stay together. Each process computes with one thread: where processes
 # share the cores, threads mostly wait for each other.
-SPREAD = OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(RUN) -m pytest -n auto --maxprocesses 4 --dist loadfile --benchmark-disable
+SPREAD = OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(TIMED) $(RUN) -m pytest -n auto --maxprocesses 4 --dist loadfile --benchmark-disable
+# Says at the end how long that took, in training steps of this machine.
+TIMED = $(RUN) tools/yardstick.py "$(if $(strip $(ARGS)),part of )make $@" --
 QUICK = $(SPREAD) tests --ignore=tests/browser
 INSTALLED := $(VENV)/.vaelab-installed
 REVEAL := build/reveal/sphinx_revealjs
@@ -61,20 +63,19 @@ lint: $(INSTALLED) ## check style, formatting and types
 
 html: $(INSTALLED) ## execute the lessons and write them as pages that need no network: build/html
 	@echo "==> Executing the lessons and writing pages to build/html"
-	@$(RUN) tools/lessons.py html $(LESSONS)
+	@$(RUN) tools/pages.py html $(LESSONS)
 
 notebooks: $(INSTALLED) ## execute the lessons in place, as they are committed
 	@echo "==> Executing the lessons in place"
-	@$(RUN) tools/lessons.py run $(LESSONS)
+	@$(RUN) tools/pages.py run $(LESSONS)
 
 figures: $(INSTALLED) ## draw the figures of the README and the explorer page again
 	@echo "==> Drawing figures/"
-	$(RUN) -m vaelab.figures
-	$(RUN) tools/explorer_page.py figures
+	@$(RUN) tools/figures.py
 
 results: $(INSTALLED) ## train what the lessons only cite (long; can be stopped and resumed)
-	@echo "==> Training three seeds of every objective"
-	$(RUN) -m vaelab.results $(ARGS)
+	@echo "==> Training three seeds of every experiment that is missing, then writing RESULTS.md"
+	$(RUN) tools/results.py $(ARGS)
 
 bench: $(INSTALLED) ## measure what must be fast, on an otherwise idle machine
 	@echo "==> Measuring (about ten minutes); close what else is running"
@@ -102,7 +103,7 @@ colab: $(INSTALLED) ## run the lessons as Colab would: ipywidgets 7.7.1, vaelab 
 
 clean: ## remove the environment, pages and caches; what `make results` trained stays
 	@echo "==> Removing $(VENV), pages and caches"
-	rm -rf $(VENV) build/html build/student build/reveal build/colab build/matrix build/lib build/bdist.* dist vaelab.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks .coverage*
+	rm -rf $(VENV) build/html build/student build/reveal build/colab build/matrix build/yardsticks.json build/lib build/bdist.* dist vaelab.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks .coverage*
 	find vaelab tests tools notebooks -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
 
 # reveal.js, which makes slides of pages, comes in a package for Sphinx; only its files are wanted, not Sphinx.
@@ -118,6 +119,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@test -x $(RUN) || { echo "==> Making the environment $(VENV)"; $(PYTHON) -m venv $(VENV); } || { \
 	  rm -rf $(VENV); \
 	  echo "No environment: on Debian and Ubuntu, 'apt install python3-venv' adds what is missing."; exit 1; }
+	@$(RUN) -c 'import re, sys, pip; sys.exit([int(n) for n in re.findall("[0-9]+", pip.__version__)[:2]] < [21, 3])' || { \
+	  echo "The pip in $(VENV) is too old: it cannot install a folder that has no setup.py."; \
+	  echo "Say: $(RUN) -m pip install -U pip"; exit 1; }
 	@echo "==> Installing vaelab and what it needs (the first time, this downloads PyTorch)"
-	@$(RUN) -m pip install --disable-pip-version-check $(if $(CONSTRAINTS),-c $(CONSTRAINTS)) -e '.[lab,test]'
+	@$(RUN) -m pip install --disable-pip-version-check $(if $(CONSTRAINTS),-c $(CONSTRAINTS)) -e '.[lab,test,tools]'
 	@touch $@

@@ -14,6 +14,7 @@ from torch.distributions import Bernoulli, MultivariateNormal, Normal
 from vaelab import (
     VAE,
     Digits,
+    LinearVAE,
     RowGRUVAE,
     active_units,
     binarize,
@@ -21,13 +22,16 @@ from vaelab import (
     encode_all,
     evaluate,
     fit,
+    gaussian_kl,
     iw_log_likelihood,
     linear_probe,
+    load_mnist,
     mutual_information,
+    pca_rates,
     prune,
 )
 from vaelab.checks import check_inputs, check_seed, device_of
-from vaelab.diagnostics import _log_q_table, iw_batch
+from vaelab.diagnostics import iw_batch
 from vaelab.runs import seeded
 
 
@@ -107,18 +111,9 @@ def test_active_units_counts_variances_above_the_threshold():
     assert active_units(mu, threshold=0.0) == 4
 
 
-def test_two_images_are_enough_for_a_variance():
-    assert active_units(torch.tensor([[0.0, 1.0], [1.0, 1.0]])) == 1
-
-
-@pytest.mark.parametrize("shape", [(1, 3), (0, 3), (5,), (2, 3, 4)])
-def test_active_units_refuses_too_few_images_and_other_shapes(shape):
-    with pytest.raises(ValueError, match="mu must be") as refusal:
-        active_units(torch.zeros(shape))
-    assert str(shape) in str(refusal.value)
-
-
-@pytest.mark.parametrize("make", [lambda: VAE(3, 4), lambda: RowGRUVAE(3, 4)])
+@pytest.mark.parametrize(
+    "make", [lambda: VAE(3, 4), lambda: RowGRUVAE(3, 4), lambda: LinearVAE(3, 4)]
+)
 def test_decoder_weight_norms_are_those_of_the_columns(make):
     model = make()
     with torch.no_grad():
@@ -236,22 +231,6 @@ def test_its_memory_is_bounded_and_no_image_is_left_out():
         torch.testing.assert_close(bound, model.log_evidence(x), rtol=0, atol=1e-6)
 
 
-def test_chunks_change_the_draws_but_not_their_distribution(vae, digits):
-    images = digits.test[:300]
-    big, small = (iw_log_likelihood(vae, images, 8, rows=rows) for rows in (5000, 600))
-    difference = (big - small).double()
-    assert abs(difference.mean()) < 5 * difference.std() / len(images) ** 0.5
-
-
-def test_the_bound_has_its_own_seed(vae, few):
-    before = torch.get_rng_state()
-    first = iw_log_likelihood(vae, few.test, 3, seed=1)
-    assert torch.equal(torch.get_rng_state(), before)
-    torch.rand(5)
-    assert torch.equal(first, iw_log_likelihood(vae, few.test, 3, seed=1))
-    assert not torch.equal(first, iw_log_likelihood(vae, few.test, 3, seed=2))
-
-
 def test_the_bound_works_for_the_row_by_row_decoder(gru, few):
     images = binarize(few.test[:40], torch.Generator().manual_seed(0))
     bound = iw_log_likelihood(gru, images, 4, rows=50)
@@ -259,12 +238,6 @@ def test_the_bound_works_for_the_row_by_row_decoder(gru, few):
     z = gru.reparameterize(*gru.encode(images))
     direct = gru.log_likelihood(images, z).detach()  # the rate of an untrained model is tiny
     torch.testing.assert_close(bound, direct, rtol=0.02, atol=0)
-
-
-@pytest.mark.parametrize("bad", [{"samples": 0}, {"samples": 2.0}, {"rows": 0}, {"rows": -1}])
-def test_impossible_sample_counts_are_refused(vae, few, bad):
-    with pytest.raises(ValueError, match=r"(samples|rows) must be a positive integer"):
-        iw_log_likelihood(vae, few.test, **bad)
 
 
 def test_a_batch_is_weighed_where_the_model_is():
@@ -275,26 +248,28 @@ def test_a_batch_is_weighed_where_the_model_is():
     assert bound.shape == (5,)
 
 
+@pytest.mark.parametrize(
+    "measure", [lambda *a, **s: iw_log_likelihood(*a, 3, **s), mutual_information]
+)
+def test_what_is_sampled_has_its_own_seed(vae, few, measure):
+    before = torch.get_rng_state()
+    first = measure(vae, few.test)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.rand(5)
+    again, other = measure(vae, few.test), measure(vae, few.test, seed=1)
+    assert torch.equal(torch.as_tensor(first), torch.as_tensor(again))
+    assert not torch.equal(torch.as_tensor(first), torch.as_tensor(other))
+
+
 # --- mutual information -------------------------------------------------------------------------
 
 
-def test_posteriors_that_are_all_alike_carry_nothing():
-    got = mutual_information(model := Planted(torch.full((50, 4), 1.3), torch.zeros(50, 4)),
-                             model.images())  # fmt: skip
-    assert abs(got.value) < 1e-9
-    assert got.ceiling == pytest.approx(math.log(50))
-
-
-def test_posteriors_that_are_far_apart_reach_the_ceiling():
-    model = Planted(100 * torch.arange(64.0)[:, None], torch.zeros(64, 1))
+@pytest.mark.parametrize("clusters", [1, 2, 64])
+def test_far_clusters_carry_the_log_of_their_number(clusters):
+    model = Planted(100 * (torch.arange(64.0) % clusters)[:, None], torch.zeros(64, 1))
     got = mutual_information(model, model.images())
-    assert got.value == pytest.approx(got.ceiling, abs=1e-9)
+    assert got.value == pytest.approx(math.log(clusters), abs=1e-9)
     assert got.ceiling == pytest.approx(math.log(64))
-
-
-def test_two_far_clusters_carry_log_two():
-    model = Planted(100 * (torch.arange(60.0) % 2)[:, None], torch.zeros(60, 1))
-    assert mutual_information(model, model.images()).value == pytest.approx(math.log(2), abs=1e-9)
 
 
 @pytest.mark.parametrize("std", [0.3, 0.7])
@@ -328,14 +303,6 @@ def test_the_estimate_is_a_double_loop_over_images(seed):
     assert got.value == pytest.approx(total / 23, abs=1e-9)
 
 
-def test_the_table_holds_log_densities():
-    model = planted(12, 3)
-    z = torch.randn(4, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    q = Normal(model.mu, (0.5 * model.logvar).exp())
-    expected = q.log_prob(z[:, None]).sum(dim=-1)  # (4, 12)
-    torch.testing.assert_close(_log_q_table(z, model.mu, model.logvar), expected)
-
-
 def test_blocks_do_not_matter():
     model = planted(101, 5)
     values = [mutual_information(model, model.images(), block=b).value for b in (1, 7, 100, 1000)]
@@ -363,14 +330,6 @@ def test_information_never_exceeds_the_rate_by_hoffman_and_johnson(vae, digits):
         [mutual_information(spread, spread.images(), seed=s).value for s in range(9)]
     )
     assert values.mean() - 5 * values.std() / 3 < kl.sum(dim=1).mean()
-
-
-def test_the_estimate_has_its_own_seed(vae, few):
-    before = torch.get_rng_state()
-    first = mutual_information(vae, few.test)
-    assert torch.equal(torch.get_rng_state(), before)
-    assert first == mutual_information(vae, few.test)
-    assert first != mutual_information(vae, few.test, seed=1)
 
 
 # --- the linear probe ---------------------------------------------------------------------------
@@ -403,14 +362,6 @@ def test_the_probe_reads_what_is_linearly_there(scale):
     assert linear_probe(TenPixels(scale), digits) == 1.0
 
 
-def test_the_probe_does_not_care_in_which_units_a_dimension_is():
-    digits = labelled(torch.arange(400) % 10, torch.arange(300) % 10, noise=1.2)
-    tiny_and_huge = torch.logspace(-4, 4, 10)
-    accuracy = linear_probe(TenPixels(), digits)
-    assert 0.5 < accuracy < 1
-    assert linear_probe(TenPixels(tiny_and_huge), digits) == pytest.approx(accuracy, abs=0.02)
-
-
 def test_the_probe_scores_the_test_digits_and_not_the_training_ones():
     wrong = (torch.arange(60) + torch.arange(60).ge(45)) % 10  # the last quarter is labelled wrong
     digits = labelled(torch.arange(200) % 10, torch.arange(60) % 10)._replace(test_labels=wrong)
@@ -427,15 +378,6 @@ def test_the_probe_finds_nothing_where_nothing_is():
         test=torch.rand(300, 10, generator=generator),
     )
     assert abs(linear_probe(TenPixels(), shuffled) - 0.1) < 5 * (0.1 * 0.9 / 300) ** 0.5
-
-
-def test_the_probe_learns_more_from_a_trained_encoder_than_by_chance(vae, few):
-    before = torch.get_rng_state()
-    torch.rand(1)
-    first = linear_probe(vae, few)
-    assert first == linear_probe(vae, few)
-    assert first > 0.1 + 5 * (0.1 * 0.9 / 77) ** 0.5
-    torch.set_rng_state(before)
 
 
 def logistic_regression(x: Tensor, y: Tensor, penalty: float) -> Tensor:
@@ -490,35 +432,10 @@ def test_the_probe_fits_until_it_sees_what_is_small_beside_what_all_dimensions_s
     assert buried == pytest.approx(alone, abs=0.03)
 
 
-def test_the_probe_works_without_a_penalty_and_with_two_test_images():
-    digits = labelled(torch.arange(200) % 10, torch.tensor([3, 8]), noise=0.5)
-    assert linear_probe(TenPixels(), digits, penalty=0) == 1.0
-
-
 # --- pruning ------------------------------------------------------------------------------------
 
 
-def deaf(make, dead: list[int]) -> nn.Module:
-    """A model whose decoder does not listen to some dimensions."""
-    torch.manual_seed(0)
-    model = make()
-    with torch.no_grad():
-        model.from_latent.weight[:, dead] = 0
-    return model
-
-
 both = pytest.mark.parametrize("make", [lambda: VAE(5, 16), lambda: RowGRUVAE(5, 16)])
-
-
-@both
-def test_pruning_what_the_decoder_ignores_changes_no_likelihood(make, few):
-    model, x = deaf(make, [0, 3]), few.test[:9].round()
-    smaller = prune(model, [1, 2, 4])
-    assert smaller.latent_dim == 3
-    z = torch.randn(2, 9, 5)
-    torch.testing.assert_close(
-        smaller.log_likelihood(x, z[..., [1, 2, 4]]), model.log_likelihood(x, z)
-    )
 
 
 @both
@@ -530,10 +447,11 @@ def test_pruning_is_decoding_with_zeros_in_place_of_the_rest(make, few):
 
 
 @both
-def test_the_posterior_of_what_is_kept_is_untouched_and_in_the_given_order(make, few):
+@pytest.mark.parametrize("keep", [[4, 1], [3]])
+def test_the_posterior_of_what_is_kept_is_untouched_and_in_the_given_order(make, few, keep):
     model = make()
-    for got, whole in zip(prune(model, [4, 1]).encode(few.test), model.encode(few.test)):
-        torch.testing.assert_close(got, whole[:, [4, 1]])
+    for got, whole in zip(prune(model, keep).encode(few.test), model.encode(few.test)):
+        torch.testing.assert_close(got, whole[:, keep])
 
 
 @both
@@ -547,14 +465,6 @@ def test_the_model_that_is_pruned_is_not_changed(make):
     assert model.latent_dim == 5
     for part, before in zip(model.parameters(), twin.parameters()):
         assert torch.equal(part, before)
-
-
-@both
-def test_a_single_dimension_may_be_kept(make, few):
-    model = make()
-    torch.testing.assert_close(
-        prune(model, [3]).encode(few.test)[0], model.encode(few.test)[0][:, [3]]
-    )
 
 
 @both
@@ -577,30 +487,81 @@ def test_a_pruned_model_can_do_everything(make, few):
     assert smaller.from_latent.in_features == 2
 
 
-@pytest.mark.parametrize(
-    "keep", [[], [5], [-1], [1, 1], [[0, 1]], torch.zeros(5, dtype=torch.bool)]
-)
-def test_impossible_selections_are_refused(keep):
-    with pytest.raises(ValueError, match=r"distinct indices within 0 \.\. 4"):
-        prune(VAE(5, 8), keep)
+# --- the linear model ---------------------------------------------------------------------------
 
 
-def test_fractions_are_no_indices():
-    with pytest.raises(ValueError, match=r"distinct indices within 0 \.\. 4"):
-        prune(VAE(5, 8), [0.5, 2.0])
+def test_pca_rates_are_those_of_the_best_direction_found_by_search():
+    """Brute force in two dimensions: the variance along each of many directions."""
+    torch.manual_seed(0)
+    images = torch.rand(40, 2) @ torch.tensor([[0.6, 0.3], [0.1, 0.2]])  # (40, 2), within [0, 1]
+    angles = torch.linspace(0, math.pi, 10_001)
+    along = images @ torch.stack([angles.cos(), angles.sin()])  # (40, angles)
+    variances = along.var(dim=0, correction=0)
+    for noise in (0.02, 0.1, 0.5):
+        expected = [max(0.0, 0.5 * math.log(v / noise**2)) for v in variances.aminmax()[::-1]]
+        assert pca_rates(images, noise, 2).tolist() == pytest.approx(expected, abs=1e-4)
+        assert pca_rates(images, noise, 1).tolist() == pytest.approx(expected[:1], abs=1e-4)
 
 
-def test_a_mask_of_another_length_is_refused():
-    with pytest.raises(ValueError, match=r"a mask must be \(5,\), got \(4,\)"):
-        prune(VAE(5, 8), [True, False, True, True])
+def test_pca_rates_belong_to_a_minimum_of_the_loss():
+    """The solution of Tipping and Bishop, put into the model: its KL, and that no move helps."""
+    torch.manual_seed(0)
+    noise = 0.15
+    images = (0.5 + 0.2 * torch.randn(500, 5) @ torch.randn(5, 5) / 5).clamp(0, 1).double()
+    values, vectors = torch.linalg.eigh(torch.cov(images.T, correction=0))
+    variance, w = values.flip(0)[:3], vectors.flip(1)[:, :3]  # (3,), (5, 3)
+    kept = (variance - noise**2).clamp(min=0)
+    model = LinearVAE(3, 5, noise).double()
+    with torch.no_grad():
+        model.from_latent.weight.copy_(w * kept.sqrt())
+        model.from_latent.bias.copy_(images.mean(dim=0))
+        model.to_mu.weight.copy_((kept.sqrt() / variance.clamp(min=noise**2))[:, None] * w.T)
+        model.to_mu.bias.copy_(-model.to_mu.weight @ images.mean(dim=0))
+        wanted = (noise**2 / variance).clamp(max=1).log() / 15
+        model.logvar.copy_(15 * wanted.atanh())
+    found = evaluate(model, images).kl_per_dim
+    torch.testing.assert_close(found.float(), pca_rates(images, noise, 3), rtol=0, atol=1e-5)
+    mu, logvar = model.encode(images)
+    spread = (model.from_latent.weight.square().sum(dim=0) * logvar.exp()).sum(dim=1)  # (N,)
+    error = (images - model.decode(mu)).square().sum(dim=1) + spread  # its mean over z, exactly
+    loss = (error / (2 * noise**2)).mean() + gaussian_kl(mu, logvar).sum(dim=1).mean()
+    for gradient in torch.autograd.grad(loss, list(model.parameters())):
+        assert gradient.abs().max() < 1e-4
+
+
+def test_training_finds_the_rates_that_pca_predicts():
+    digits, noise = load_mnist("5k"), 0.3**0.5
+    torch.manual_seed(0)
+    model = LinearVAE(50, noise=noise)
+    fit(model, digits, steps=6000, batch_size=256, evaluations=1, progress=False)
+    found = evaluate(model, digits.train).kl_per_dim.sort(descending=True).values  # (50,)
+    predicted = pca_rates(digits.train, noise, 50)
+    assert (found - predicted).abs().max() < 0.15
+    assert float(found.sum()) == pytest.approx(float(predicted.sum()), rel=0.01)
+    assert abs(int((found > 0.01).sum()) - int((predicted > 0.01).sum())) <= 2
+
+
+def test_the_bound_has_50_samples_of_seed_0_unless_told_otherwise(vae, few):
+    images = few.test[:5]
+    by_default = iw_log_likelihood(vae, images)
+    assert torch.equal(by_default, iw_log_likelihood(vae, images, 50, seed=0))
+    assert not torch.equal(by_default, iw_log_likelihood(vae, images, 50, seed=1))
 
 
 # --- what is refused ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("call", [decoder_weight_norms, lambda model: prune(model, [0])])
-def test_an_encoder_alone_has_no_decoder_to_look_at(call):
-    with pytest.raises(TypeError, match="with from_latent, got Planted"):
+def test_a_model_without_an_encoder_for_the_variance_cannot_be_pruned():
+    with pytest.raises(TypeError, match="with to_logvar, got LinearVAE"):
+        prune(LinearVAE(3, 5), [0])
+
+
+@pytest.mark.parametrize(
+    "call, part",
+    [(decoder_weight_norms, "from_latent"), (lambda model: prune(model, [0]), "to_logvar")],
+)
+def test_an_encoder_alone_has_no_decoder_to_look_at(call, part):
+    with pytest.raises(TypeError, match=f"with {part}, got Planted"):
         call(planted(4, 2))
 
 
@@ -618,6 +579,11 @@ def test_an_encoder_alone_has_no_decoder_to_look_at(call):
         (
             lambda: encode_all(VAE(2, 4), torch.zeros(2, 783)),
             "images must be (N, 784) with N >= 1 for this model, got (2, 783)",
+        ),
+        (lambda: prune(VAE(5, 8), [True] * 4), "a mask must be (5,), got (4,)"),
+        (
+            lambda: decoder_weight_norms(planted(4, 2)),
+            "model must be a VAE or RowGRUVAE, with from_latent, got Planted",
         ),
         (
             lambda: active_units(torch.full((2, 3), math.nan)),

@@ -1,10 +1,7 @@
 """The drawn figures say what they should, in letters that can be read, inside the paper."""
 
 import math
-import runpy
-import sys
 from functools import cache
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pytest
@@ -64,12 +61,6 @@ def test_no_two_texts_overlap(name):
     assert clashes == []
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_opens_one_figure_only(name):
-    figure = diagrams.FIGURES[name]()
-    assert plt.get_fignums() == [figure.number]
-
-
 def arrows(figure):
     """The arrows, as (tail, head, dashed), the ends in inches."""
     found = [p for p in figure.axes[0].patches if isinstance(p, FancyArrowPatch)]
@@ -89,6 +80,7 @@ def test_graphical_model_points_from_z_to_x_and_its_prior_has_no_parameters():
 
 def test_architecture_writes_the_sizes_passed():
     figure = diagrams.vae_architecture(latent_dim=3, hidden_dim=17, data_dim=64)
+    assert plt.get_fignums()[-1:] == [figure.number]
     numbers = sorted(int(word) for word in words(figure) if word.isdigit())
     assert numbers == [3, 3, 17, 17, 64, 64]
 
@@ -130,27 +122,11 @@ def test_elbo_decomposition_adds_up_to_two_bars_of_one_length():
     assert (gap[0], evidence[1]) == pytest.approx((rate[0], distortion[1]))
 
 
-@pytest.fixture(scope="module")
-def written(tmp_path_factory):
-    """The files that the command line names, in a folder that it has to make."""
-    said, folder = [], tmp_path_factory.mktemp("diagrams") / "new" / "folder"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["diagrams.py", str(folder)])
-        patch.delitem(sys.modules, "vaelab.diagrams")  # as in a new Python
-        patch.setattr("builtins.print", said.append)
-        runpy.run_module("vaelab.diagrams", run_name="__main__")
-    assert plt.get_fignums() == []
-    return [Path(path) for path in said], folder
-
-
-def test_command_line_writes_into_the_folder_named(written):
-    paths, folder = written
+def test_every_figure_is_written_as_a_picture_with_a_description(tmp_path):
+    paths = diagrams.write_all(tmp_path / "new" / "folder")
     assert [path.stem for path in paths] == NAMES
-    assert sorted(folder.iterdir()) == sorted(paths)
-
-
-def test_png_files_have_a_description(written):
-    for path in written[0]:
+    assert plt.get_fignums() == []
+    for path in paths:
         with Image.open(path) as image:
             assert image.format == "PNG" and min(image.size) >= 700
             assert len(image.info["Description"]) > 20

@@ -6,15 +6,16 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import nbformat
 import pytest
 from bs4 import BeautifulSoup, Tag
-from nbconvert.preprocessors import ExecutePreprocessor
 
 import editions
-import lessons
-from notebook_tools import LESSONS, code, code_cells, lesson, read, tags, text
+import pages
+from notebook_tools import LESSONS, ROOT, code, code_cells, lesson, read, tags, text
+from publish import SOURCE
 from test_html import EQUATION, requests
 
 LONG = "\n".join(f"number_{i} = {i}" for i in range(60))
@@ -44,7 +45,7 @@ def slides_of(path: Path) -> Path:
     """Its slides, with MathJax and a stand-in for reveal.js where it was not fetched."""
     folder = path.parent / "html" / "slides"
     folder.mkdir(parents=True)
-    lessons.copy_mathjax(folder.parent)
+    pages.copy_mathjax(folder.parent)
     if editions.REVEAL.exists():
         editions.copy_reveal(folder)
     return editions.slides(path, folder)
@@ -74,10 +75,20 @@ def test_students_get_no_solution_no_output_and_no_badge(path: Path, tmp_path: P
     assert nb.cells[1].source == read(path).cells[1].source
 
 
-def test_what_students_get_runs(path: Path, tmp_path: Path) -> None:
-    nb = read(editions.student(path, tmp_path))
-    ExecutePreprocessor(timeout=300).preprocess(nb, {"metadata": {"path": str(tmp_path)}})
-    assert code_cells(nb)[0].outputs[0].text == "42\n"
+def test_what_students_get_finds_the_package_from_its_folder(tmp_path: Path) -> None:
+    def source(folder: Path) -> str:
+        nb = read(editions.student(LESSONS[0], folder))
+        return SOURCE.search(code_cells(nb)[0].source)[0]
+
+    with TemporaryDirectory(dir=ROOT) as inside:  # as build/student is
+        assert source(Path(inside) / "student") == 'SOURCE = "../.."'
+    assert source(tmp_path) == 'SOURCE = ".."'
+
+
+def test_what_students_get_runs(path: Path, tmp_path: Path, capsys) -> None:
+    cells = code_cells(read(editions.student(path, tmp_path)))
+    exec("\n".join(cell.source for cell in cells), {})
+    assert capsys.readouterr().out == "42\n"
 
 
 @pytest.mark.parametrize("lesson_path", LESSONS, ids=lambda path: path.stem)
@@ -86,13 +97,7 @@ def test_every_lesson_has_an_edition_for_students(lesson_path: Path, tmp_path: P
     solutions = sum("solution" in tags(cell) for cell in whole.cells)
     assert len(nb.cells) == len(whole.cells) - solutions
     assert not any("solution" in tags(cell) or cell.get("outputs") for cell in nb.cells)
-    undefined = [
-        "check",
-        "--isolated",
-        "--select",
-        "F821",
-        str(tmp_path),
-    ]  # made by a solution only
+    undefined = ["check", "--isolated", "--select", "F821", str(tmp_path)]  # by a solution only
     assert subprocess.run([sys.executable, "-m", "ruff", *undefined]).returncode == 0
 
 
@@ -140,6 +145,6 @@ def test_the_student_edition_and_the_slides_are_linked(path: Path, deck: Path) -
     folder = deck.parent.parent
     editions.student(path, folder / "student")
     shutil.copy(deck, folder / "01_small.html")
-    html = lessons.index([folder / "01_small.html"], folder).read_text("utf-8")
+    html = pages.index([folder / "01_small.html"], folder).read_text("utf-8")
     assert 'href="slides/01_small.html"' in html and 'href="student/01_small.ipynb"' in html
     assert requests(html) == []

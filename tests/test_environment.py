@@ -119,6 +119,53 @@ def test_tests_and_tools_import_only_what_the_extras_bring() -> None:
     assert imported_by("tools") <= allowed
 
 
+# --- the wheel, as Colab gets it: without the source tree ----------------------------------------
+
+IMPORT_ALL = """
+import importlib, pkgutil, vaelab
+names = [m.name for m in pkgutil.walk_packages(vaelab.__path__, "vaelab.")]
+print(vaelab.__file__, *map(importlib.import_module, names), sep="\\n")
+"""
+
+
+def files_of(package: Path) -> set[str]:
+    """The files of a package, as a repository would hold them."""
+    found = (path.relative_to(package) for path in package.rglob("*") if path.is_file())
+    return {path.as_posix() for path in found if path.suffix != ".pyc"}
+
+
+def pip(*arguments: str | Path) -> None:
+    """Run pip, which need not ask the network."""
+    quiet = ["--quiet", "--disable-pip-version-check", "--no-index", "--no-deps"]
+    subprocess.run([sys.executable, "-m", "pip", *arguments, *quiet], check=True)
+
+
+def test_an_installed_wheel_is_the_whole_package(tmp_path: Path) -> None:
+    source, wheels, target = tmp_path / "source", tmp_path / "wheels", tmp_path / "target"
+    no_caches = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "vaelab", source / "vaelab", ignore=no_caches)
+    for name in ("pyproject.toml", "README.md", *PROJECT["license-files"]):
+        shutil.copy(ROOT / name, source)
+    front = source / "vaelab" / "planted" / "front"  # a package in a package, with a front end
+    front.mkdir(parents=True)
+    for file in (front.parent / "__init__.py", front / "__init__.py", front / "module.js"):
+        file.touch()
+    pip("wheel", "--no-build-isolation", "--wheel-dir", wheels, source)
+    (wheel,) = wheels.iterdir()
+    pip("install", "--target", target, wheel)
+    assert files_of(target / "vaelab") == files_of(source / "vaelab")
+    run = subprocess.run(
+        [sys.executable, "-c", IMPORT_ALL],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(target), "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr
+    modules = [path for path in files_of(target / "vaelab") if path.endswith(".py")]
+    assert run.stdout.count(str(target)) == len(modules)
+
+
 # --- make, as a dry run in a copy ---------------------------------------------------------------
 
 needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="no make on this machine")
@@ -151,24 +198,12 @@ def make_older(path: Path) -> None:
 
 @needs_make
 @pytest.mark.parametrize("command", ["lab", "test", "lint", "html", "notebooks"])
-def test_a_second_make_installs_nothing(copy: Path, command: str) -> None:
+def test_make_installs_the_pinned_versions_once(copy: Path, command: str) -> None:
     assert "pip install" not in make(copy, "-n", command).stdout
-
-
-@needs_make
-@pytest.mark.parametrize("command", ["lab", "test", "lint", "html", "notebooks"])
-def test_make_installs_the_pinned_versions(copy: Path, command: str) -> None:
     make_older(copy / ".venv" / ".vaelab-installed")
     dry = make(copy, "-n", command).stdout
-    assert re.search(r"pip install .*-c constraints\.txt .*-e '\.\[lab,test\]'", dry)
-
-
-@needs_make
-def test_make_installs_the_newest_versions_on_request(copy: Path) -> None:
-    make_older(copy / ".venv" / ".vaelab-installed")
-    dry = make(copy, "-n", "test", "CONSTRAINTS=").stdout
-    assert re.search(r"pip install .*-e '\.\[lab,test\]'", dry)
-    assert "-c constraints.txt" not in dry
+    assert re.search(r"pip install .*-c constraints\.txt .*-e '\.\[lab,test,tools\]'", dry)
+    assert "-c constraints.txt" not in make(copy, "-n", command, "CONSTRAINTS=").stdout
 
 
 @needs_make
@@ -196,6 +231,21 @@ def test_make_says_which_python_it_needs(copy: Path) -> None:
         run = make(copy, "lab", f"PYTHON={python}")
         assert run.returncode != 0
         assert f"Python 3.10 or newer, but '{python}' is missing or older" in run.stdout
+
+
+@needs_make
+def test_make_says_what_to_do_about_an_old_pip(copy: Path) -> None:
+    make_older(copy / ".venv" / ".vaelab-installed")
+    (copy / "old" / "pip").mkdir(parents=True)
+    (copy / ".venv" / "bin").mkdir()
+    python = copy / ".venv" / "bin" / "python"  # sees the pip in the folder `old` before its own
+    python.write_text(f'#!/bin/sh\nPYTHONPATH="{copy}/old" exec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    for version in ("20.3.4", "21.2.4"):
+        (copy / "old" / "pip" / "__init__.py").write_text(f'__version__ = "{version}"\n')
+        run = make(copy, "lab", f"PYTHON={sys.executable}")
+        assert run.returncode != 0 and "Installing" not in run.stdout
+        assert "Say: .venv/bin/python -m pip install -U pip" in run.stdout
 
 
 @needs_make

@@ -131,60 +131,21 @@ def test_tags_are_read() -> None:
 @pytest.mark.parametrize(
     "source",
     [
-        "$$ a = b $$",
         "$$\na = b\n$$\n\n" + r"$$ a = c \tag{1.1} $$",
         r"\begin{align} a = b \end{align}",
-        r"\begin{equation*} a = b \end{equation*}",
         r"\[ a = b \]",
-        r"\\[ a = b \\]",
-        r"$$ a = b \tag{2.1} $$",
         r"$$ a = b \tag{1.1} $$ and $$ a = b \tag{1.1} $$",
         r"$$ a = b \tag{1.2} $$ and $$ a = b \tag{1.1} $$",
-        r"$$ a = b \tag{1.1} $$ and $$ a = b \tag{1.3} $$",
-        r"$$ a = b \tag{ELBO} $$",
     ],
 )
 def test_a_planted_fault_in_a_lesson_is_found(source: str) -> None:
     assert list(tag_problems(lesson(text(source)), 1))
 
 
-PROOF = """
-@pytest.mark.equation("1.1", "1.2")
-@pytest.mark.parametrize("x", [1])
-def test_bound(x):
-    assert x == 1
-
-class TestMore:
-    @pytest.mark.equation("1.3")
-    def test_kl(self):
-        torch.testing.assert_close(1, 1)
-
-@pytest.mark.equation("1.4")
-def helper():
-    pass
-
-@pytest.mark.equation("1.5")
-def test_nothing():
-    print("done")
-"""
-
-
-def test_marks_are_read() -> None:
-    assert marked(PROOF) == {"1.1": 1, "1.2": 1, "1.3": 1, "1.5": 1}
-
-
-def test_a_planted_empty_proof_is_found() -> None:
-    assert list(toothless(PROOF)) == ["helper", "test_nothing"]
-
-
-def test_a_planted_lack_of_a_test_is_found() -> None:
-    assert list(unpaired(["1.1", "1.2"], ["1.1"], {1})) == ["no test proves equation 1.2"]
-
-
-@pytest.mark.parametrize("mark", ["1.2", "4.1", "1.1b", "ELBO"])
-def test_a_planted_lack_of_an_equation_is_found(mark: str) -> None:
-    assert len(list(unpaired(["1.1"], ["1.1", mark], {1}))) == 1
-
-
-def test_a_lesson_that_is_not_written_yet_lacks_nothing() -> None:
-    assert list(unpaired(["1.1"], ["1.1", "2.1"], {1})) == []
+def test_a_planted_empty_proof_and_a_lack_of_one_are_found() -> None:
+    mark = "@pytest.mark.equation('1.{}')\ndef test_it():\n    {}\n"
+    proofs = mark.format(1, "assert True") + mark.format(2, "print('done')")
+    assert marked(proofs) == {"1.1": 1, "1.2": 1}
+    assert list(toothless(proofs)) == ["test_it"]
+    assert list(unpaired(["1.1", "1.2"], ["1.1", "2.1"], {1})) == ["no test proves equation 1.2"]
+    assert len(list(unpaired(["1.1"], ["1.1", "1.2", "4.1"], {1}))) == 2

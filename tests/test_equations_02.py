@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical, Normal, kl_divergence
 
+from results import collect, packed
 from vaelab import (
     ELBO,
     VAE,
@@ -24,7 +25,6 @@ from vaelab import (
     sigmoid,
     staircase,
 )
-from vaelab.results import collect
 
 X = 2.0
 TOY = GaussianToy(weight=1.5, bias=0.5, noise=0.8)
@@ -224,12 +224,13 @@ def test_pairing_removes_what_both_models_share() -> None:
 def test_the_stored_results_state_the_paired_error() -> None:
     scores = torch.tensor([1.0, 4.0, 2.0, 9.0])
     steps = torch.tensor([0.5, 0.5, 1.0, 2.0])
-    common = {"data": "5k", "targets": "grey", "decoder": "mlp", "seed": 0}
+    common = {"data": "full", "targets": "grey", "decoder": "mlp", "steps": 4690, "seed": 0}
+    common |= {"machine": "", "torch": ""}
     runs = [
-        {**common, "objective": "vanilla", "per_image": (-scores).tolist()},
-        {**common, "objective": "staircase", "per_image": (-scores - steps).tolist()},
+        {**common, "objective": "vanilla", "per_image": packed(-scores)},
+        {**common, "objective": "staircase", "per_image": packed(-scores - steps)},
     ]
-    mean, stderr = collect(runs)["runs"]["5k/grey/mlp/staircase/0"]["paired"]
+    mean, stderr = collect(runs, {})["runs"]["full/grey/mlp/4690/staircase/0"]["paired"]
     assert mean == pytest.approx(1.0, abs=1e-4)
     assert stderr == pytest.approx(math.sqrt((0.25 + 0.25 + 0 + 1) / 3 / 4), abs=1e-4)
 

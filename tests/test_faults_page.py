@@ -34,10 +34,5 @@ def test_every_fault_names_a_test_that_exists():
     page = PAGE.read_text("utf-8")
     assert broken(page) == []
     assert len(rows(page)) > 30
-
-
-def test_a_planted_row_is_found():
-    good = rows(PAGE.read_text("utf-8"))[0]
-    assert broken(good) == []
-    for bad in (NAMED.sub("", good), good.replace("::test_", "::test_no_"), good + " more |"):
-        assert broken(bad) == [bad]
+    bad = rows(page)[0].replace("::test_", "::test_no_")
+    assert broken(page.replace(rows(page)[0], bad)) == [bad]

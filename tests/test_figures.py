@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import matplotlib.pyplot as plt
 import numpy as np
-import pytest
 import torch
+from PIL import Image
 
-from vaelab import VAE, diagrams, figures
+import explorer_page
+import figures
+from vaelab import VAE, diagrams
 from vaelab.plotting import mosaic
 
 
@@ -32,18 +34,13 @@ def test_three_rows_are_inputs_reconstructions_and_samples(vae, digits):
     plt.close(figure)
 
 
-@pytest.fixture
-def quick(vae, monkeypatch) -> None:
-    """The small trained model in place of three thousand steps; one diagram."""
+def test_all_that_the_readme_shows_is_written(vae, digits, monkeypatch, tmp_path):
     monkeypatch.setattr(figures, "first_lesson_model", lambda digits: vae)
+    monkeypatch.setattr(explorer_page, "animation", lambda page: [Image.new("RGB", (90, 60))])
     one = "elbo-plus-gap-is-log-evidence"  # test_diagrams.py writes all of them
     monkeypatch.setattr(diagrams, "FIGURES", {one: diagrams.FIGURES[one]})
-
-
-def test_all_that_the_readme_shows_is_written(quick, tmp_path, capsys):
-    figures.main(tmp_path)
-    written = {path.name for path in tmp_path.iterdir()}
-    made = {"reconstructions_and_samples.png"}
-    assert written == made | {f"{name}.png" for name in diagrams.FIGURES}
-    assert sorted(capsys.readouterr().out.split()) == sorted(map(str, tmp_path.iterdir()))
+    written = figures.draw(tmp_path / "new")
+    made = {"latent_explorer.gif", "reconstructions_and_samples.png", "explorer.html"}
+    assert {path.name for path in written} == made | {f"{one}.png"}
+    assert sorted(written) == sorted((tmp_path / "new").iterdir())
     assert plt.get_fignums() == []

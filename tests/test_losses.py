@@ -19,14 +19,6 @@ def test_bernoulli_nll_is_minus_the_log_probability(seed, pixels):
     torch.testing.assert_close(bernoulli_nll(logits, x).double(), expected, rtol=1e-5, atol=1e-4)
 
 
-def test_bernoulli_nll_of_grey_pixels_is_the_cross_entropy():
-    torch.manual_seed(0)
-    logits, x = torch.randn(5, 20).double(), torch.rand(5, 20).double()
-    p = logits.sigmoid()
-    expected = -(x * p.log() + (1 - x) * (1 - p).log()).sum(dim=1)
-    torch.testing.assert_close(bernoulli_nll(logits, x), expected)
-
-
 def test_grey_pixels_cannot_be_predicted_below_their_own_entropy():
     x = torch.linspace(0.05, 0.95, 19, dtype=torch.float64)[None]  # (1, 19)
     entropy = -(x * x.log() + (1 - x) * (1 - x).log()).sum()
@@ -82,17 +74,6 @@ def test_gaussian_kl_is_the_divergence_from_the_standard_normal(seed):
     torch.testing.assert_close(gaussian_kl(mu, logvar).double(), expected, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("mu, logvar", [(0.0, 0.0), (1.3, -2.0), (-0.4, 1.0)])
-def test_gaussian_kl_is_the_integral_that_defines_it(mu, logvar):
-    mu, logvar = torch.tensor([mu, logvar], dtype=torch.float64)
-    std = (0.5 * logvar).exp()
-    z = mu + std * torch.linspace(-12, 12, 20_001, dtype=torch.float64)
-    log_q, log_p = Normal(mu, std).log_prob(z), Normal(0 * mu, 1.0).log_prob(z)
-    integral = torch.trapezoid(log_q.exp() * (log_q - log_p), z)
-    closed = gaussian_kl(mu[None, None], logvar[None, None])
-    torch.testing.assert_close(closed.squeeze(), integral, rtol=0, atol=1e-9)
-
-
 def test_gaussian_kl_is_zero_only_at_the_prior():
     zero = torch.zeros(1, 1)
     assert gaussian_kl(zero, zero).item() == 0
@@ -100,14 +81,6 @@ def test_gaussian_kl_is_zero_only_at_the_prior():
     for mu, logvar in [(near, 0 * near), (0 * near, near), (0 * near, -near), (near, -near)]:
         assert (gaussian_kl(mu, logvar) > -1e-7).all()  # float32 rounding, no more
         assert (gaussian_kl(mu.double(), logvar.double()) > 0).all()
-
-
-def test_gradients_by_finite_differences():
-    torch.manual_seed(0)
-    a, b = (torch.randn(3, 4, dtype=torch.float64, requires_grad=True) for _ in range(2))
-    x = torch.rand(3, 4, dtype=torch.float64)
-    assert torch.autograd.gradcheck(lambda logits: bernoulli_nll(logits, x), (a,))
-    assert torch.autograd.gradcheck(gaussian_kl, (a, b))
 
 
 def test_gradients_in_closed_form():
@@ -118,18 +91,6 @@ def test_gradients_in_closed_form():
     torch.testing.assert_close(logits.grad, logits.detach().sigmoid() - x)
     torch.testing.assert_close(mu.grad, mu.detach())
     torch.testing.assert_close(logvar.grad, 0.5 * (logvar.detach().exp() - 1))
-
-
-@pytest.mark.parametrize(
-    "first, second",
-    [((3, 4), (3, 5)), ((3, 4), (4,)), ((4,), (4,)), ((3, 4), (1, 4)), ((2, 3, 4), (2, 3, 4))],
-)
-@pytest.mark.parametrize("loss", [bernoulli_nll, gaussian_kl])
-def test_other_shapes_are_refused_and_named(loss, first, second):
-    with pytest.raises(ValueError, match="must both be") as refusal:
-        loss(torch.zeros(first), torch.zeros(second))
-    assert str(first) in str(refusal.value)
-    assert str(second) in str(refusal.value)
 
 
 @pytest.mark.parametrize(

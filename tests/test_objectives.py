@@ -12,7 +12,6 @@ from vaelab import ELBO, BetaELBO, FreeBits, SoftFreeBits, linear
 
 NLL = torch.tensor([10.0, 30.0])  # (B,)
 KL = torch.tensor([[1.0, 0.0, 0.2], [3.0, 0.4, 0.4]])  # (B, D); batch averages 2.0, 0.2, 0.3
-MAKERS = [ELBO, lambda: BetaELBO(0.5), FreeBits, SoftFreeBits]
 
 
 def fixed(*levels: float) -> torch.Tensor:
@@ -52,18 +51,6 @@ def test_the_weights_of_a_beta_elbo_are_floats_even_if_the_schedule_returns_an_i
     assert BetaELBO(lambda progress: 1).weights(2).is_floating_point()
 
 
-@pytest.mark.parametrize("bad", [-1.0, math.nan, math.inf])
-def test_impossible_betas_are_refused(bad):
-    with pytest.raises(ValueError, match="beta must be"):
-        BetaELBO(bad)
-
-
-@pytest.mark.parametrize("bad", ["1", None, [1.0]])
-def test_a_schedule_is_a_number_or_a_function(bad):
-    with pytest.raises(TypeError, match="number or a function"):
-        BetaELBO(bad)
-
-
 # --- FreeBits -----------------------------------------------------------------------------------
 
 
@@ -90,10 +77,6 @@ def test_free_bits_have_no_gradient_below_lam_and_the_full_one_above():
     objective(NLL, kl, 0.0).backward()
     assert kl.grad.tolist() == [[0.5, 0.0, 0.5], [0.5, 0.0, 0.5]]  # 1 / B, or nothing
     assert objective.weights(3).tolist() == [1, 0, 1]
-
-
-def test_free_bits_of_zero_are_the_elbo():
-    assert FreeBits(0.0)(NLL, KL, 0.0).item() == pytest.approx(ELBO()(NLL, KL, 0.0).item())
 
 
 def test_free_bits_weights_before_the_first_call_and_as_a_copy():
@@ -134,14 +117,6 @@ def test_soft_free_bits_follow_the_original_rule_on_random_streams(seed):
 def test_gamma_moves_before_it_weighs():
     loss = SoftFreeBits(init=0.5, step=0.1)(NLL, KL, 0.0)  # averages 2.0, 0.2, 0.3: up, down, down
     assert loss.item() == pytest.approx(20 + 0.55 * 2.0 + 0.45 * 0.2 + 0.45 * 0.3)
-
-
-def test_gamma_of_one_dimension_depends_on_that_dimension_alone():
-    objective = SoftFreeBits(init=0.5, step=0.1)
-    objective.update(fixed(0.1, 0.5, 2.0))
-    torch.testing.assert_close(objective.gamma, torch.tensor([0.45, 0.5, 0.55]))
-    objective.update(fixed(0.1, 2.0, 0.5))
-    torch.testing.assert_close(objective.gamma, torch.tensor([0.405, 0.55, 0.55]))
 
 
 @pytest.mark.parametrize("lam, tolerance", [(0.5, 0.1), (2.0, 0.25), (8.0, 0.05)])
@@ -221,59 +196,7 @@ def test_weights_are_a_copy_and_start_at_init():
     assert objective.weights(2).tolist() == pytest.approx([0.3, 0.27])
 
 
-def test_update_gives_the_gamma_that_is_in_force():
-    objective = SoftFreeBits(step=0.1)
-    assert torch.equal(objective.update(fixed(0.0, 2.0)), objective.gamma)
-
-
 # --- all of them --------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("make", MAKERS)
-@pytest.mark.parametrize(
-    "nll, kl",
-    [((2, 1), (2, 3)), ((2,), (3, 3)), ((2,), (2,)), ((), (2, 3)), ((0,), (0, 3)), ((1,), (2, 3))],
-)
-def test_other_shapes_are_refused_and_named(make, nll, kl):
-    with pytest.raises(ValueError, match="nll must be") as refusal:
-        make()(torch.zeros(nll), torch.zeros(kl), 0.0)
-    assert str(nll) in str(refusal.value)
-    assert str(kl) in str(refusal.value)
-
-
-@pytest.mark.parametrize("make", MAKERS)
-def test_a_loss_is_one_number_with_a_gradient(make):
-    loss = make()(NLL.clone().requires_grad_(), KL, 0.0)
-    assert loss.shape == ()
-    assert loss.requires_grad
-
-
-@pytest.mark.parametrize(
-    "arguments, named",
-    [
-        ({"lam": -0.1}, "lam"),
-        ({"lam": math.nan}, "lam"),
-        ({"lam": math.inf}, "lam"),
-        ({"tolerance": -0.1}, "tolerance"),
-        ({"tolerance": 1.0}, "tolerance"),
-        ({"step": 0.0}, "step"),
-        ({"step": 1.0}, "step"),
-        ({"step": math.nan}, "step"),
-        ({"floor": -0.1}, "floor"),
-        ({"floor": 1.1}, "floor"),
-        ({"init": 1.1}, "init"),
-        ({"init": 0.01, "floor": 0.1}, "init"),
-    ],
-)
-def test_impossible_controllers_are_refused_by_name(arguments, named):
-    with pytest.raises(ValueError, match=f"{named} must be in"):
-        SoftFreeBits(**arguments)
-
-
-@pytest.mark.parametrize("bad", [-0.1, math.nan, math.inf])
-def test_impossible_free_bits_are_refused(bad):
-    with pytest.raises(ValueError, match="lam must be in"):
-        FreeBits(bad)
 
 
 def test_the_ends_that_belong_to_a_range_are_taken():
@@ -294,7 +217,13 @@ def test_half_a_nat_is_free_unless_told_otherwise():
     "call, expected",
     [
         (lambda: BetaELBO(lambda t: -1.0), "what schedule returns must be in [0, inf), got -1.0"),
+        (lambda: BetaELBO("1"), "schedule must be a number or a function, got '1'"),
         (lambda: SoftFreeBits(step=2), "step must be in (0, 1), got 2"),
+        (lambda: SoftFreeBits(init=0.01, floor=0.1), "init must be in [0.1, 1], got 0.01"),
+        (
+            lambda: FreeBits()(torch.zeros(2), torch.zeros(3, 3), 0.0),
+            "nll must be (B,) and kl (B, D), got (2,) and (3, 3)",
+        ),
         (lambda: SoftFreeBits().update([0.1]), "kl must be a tensor (B, D), got list"),
         (
             lambda: ELBO()(3.0, [0.1], 0.0),

@@ -29,6 +29,19 @@ def rng():
     return np.random.default_rng(0)
 
 
+@pytest.mark.parametrize("style", plt.style.available)
+def test_black_lines_lie_on_white_paper_after_any_style(style):
+    mpl.rcdefaults()
+    plt.style.use(style)
+    plotting.use_style()
+    figure, ax = plt.subplots()
+    ax.set(title="title", xlabel="x", ylabel="y")
+    ink = [ax.title, ax.xaxis.label, ax.text(0, 0, "text"), *ax.get_xticklabels()]
+    assert {to_hex(text.get_color()) for text in ink} == {"#000000"}
+    assert {to_hex(paper.get_facecolor()) for paper in (figure, ax)} == {"#ffffff"}
+    assert mpl.rcParams["savefig.facecolor"] in ("white", "auto")
+
+
 def heights(ax):
     return [bar.get_height() for bar in ax.patches]
 
@@ -137,6 +150,17 @@ def test_image_rows_labels_stand_at_the_middle_of_rows_and_columns(rng):
     np.testing.assert_allclose(ax.get_xticks(), [13.5, 43.5, 73.5, 103.5])
 
 
+@pytest.mark.parametrize("side", [1, 8, 28, 100])
+def test_images_of_any_size_take_the_same_room(rng, side):
+    images = rng.random((6, side * side))
+    for draw in (plotting.image_grid, lambda x, n: plotting.image_rows({"a": x[:n], "b": x[n:]})):
+        ax = draw(images, 3)
+        last = np.asarray(ax.images[0].get_array())[-side:, -side:]
+        np.testing.assert_allclose(last, images[5].reshape(side, side))
+        width, height = ax.figure.get_size_inches()
+        assert 1.8 < width < 2.9 and 1.1 < height < 2.3  # 3 x 2 images of 0.7 inches, and margins
+
+
 def test_traversals_writes_rows_and_values(rng):
     images = rng.random((2, 3, 16))
     ax = plotting.traversals(images, ["z[4]", "z[1]"], [-2.5, 0, 2.5])
@@ -168,6 +192,14 @@ def test_latent_scatter_tells_classes_apart_without_colour(rng):
         np.testing.assert_allclose(cloud.get_offsets(), mu[labels == k])
         assert text.get_text() == str(k)
         np.testing.assert_allclose(text.get_position(), mu[labels == k].mean(axis=0))
+
+
+def test_latent_scatter_names_no_class_where_there_is_no_label(rng):
+    mu = rng.normal(size=(9, 2))
+    ax = plotting.latent_scatter(mu, [-1] * 6 + [12] * 3)
+    assert [text.get_text() for text in ax.texts] == ["12"]
+    np.testing.assert_allclose(ax.collections[0].get_offsets(), mu[:6])
+    assert plotting.latent_scatter(mu, [-1] * 9).texts[:] == []
 
 
 # ------------------------------------------------------------------------------------------- curves
@@ -306,18 +338,9 @@ def test_active_units_curve_has_the_ceiling():
 # ---------------------------------------------------------------------------------------- the bound
 
 
-def test_densities_use_reserved_colours_and_differ_in_line_style():
-    z = np.linspace(-1, 1, 7)
-    ax = plotting.densities(z, {"prior": z**2, "posterior": 1 - z**2, "$q(z)$": z + 2})
-    names = ("prior", "posterior", "q")
-    assert [one.get_color() for one in ax.lines] == [plotting.COLORS[name] for name in names]
-    assert len({one.get_linestyle() for one in ax.lines}) == 3
-    assert ax.get_ylim()[0] == 0
-
-
 def test_gradient_variance_states_the_ratio_at_the_first_point():
     k = np.array([1.0, 10.0, 100.0])
-    ax = plotting.gradient_variance(k, {"score function": 30 / k, "reparameterised": 0.5 / k**1.5})
+    ax = plotting.gradient_variance(k, {"score function": 30 / k, "reparameterized": 0.5 / k**1.5})
     assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
     assert "× 60" in texts(ax)
     np.testing.assert_allclose(line(ax, "score function").get_ydata(), 30 / k)
@@ -403,7 +426,6 @@ SMALL = {  # a call of every function that takes an ax
     "kl_bars": (T3,),
     "kl_heatmap": (T3, D2),
     "active_units_curve": (T3, {"a": T3}),
-    "densities": (T3, {"a": T3}),
     "gradient_variance": ([1, 2, 4], {"a": [4, 2, 1]}),
     "tightness": ([1, 2, 4], T3, T3),
     "rate_distortion": ({"a": (T3, T3)},),
@@ -426,11 +448,14 @@ def test_the_list_above_is_complete():
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_draws_into_the_axes_passed_and_opens_no_other_figure(name):
+def test_draws_into_the_axes_passed_and_leaves_what_was_there(name):
     figure, ax = plt.subplots()
+    (before,) = ax.plot([0, 1], [0.5, 0.6], ":", color="#123456", label="before")
     assert getattr(plotting, name)(*SMALL[name], ax=ax) is ax
     assert plt.get_fignums() == [figure.number]
-    assert ax.has_data()
+    assert before in ax.lines
+    look = (before.get_linestyle(), before.get_color(), before.get_marker())
+    assert look == (":", "#123456", "None")
     figure.canvas.draw()  # a layout that cannot be done would warn, and a warning fails
 
 
@@ -438,92 +463,25 @@ def test_draws_into_the_axes_passed_and_opens_no_other_figure(name):
 def test_opens_one_figure_of_its_own_where_no_axes_are_passed(name):
     ax = getattr(plotting, name)(*SMALL[name])
     assert plt.get_fignums() == [ax.figure.number]
+    assert ax.has_data()
     ax.figure.canvas.draw()
 
 
-@pytest.mark.parametrize("name", SMALL)
-def test_leaves_what_was_in_the_axes(name):
-    _, ax = plt.subplots()
-    (before,) = ax.plot([0, 1], [0.5, 0.6], ":", color="#123456", label="before")
-    getattr(plotting, name)(*SMALL[name], ax=ax)
-    assert before in ax.lines
-    look = (before.get_linestyle(), before.get_color(), before.get_marker())
-    assert look == (":", "#123456", "None")
-
-
-REFUSED = {
-    "image_grid: one image without its axis": (
-        lambda: plotting.image_grid(np.zeros(784)),
-        r"images has shape \(784,\), expected \(N, P\)",
-    ),
-    "image_grid: not square": (lambda: plotting.image_grid(np.zeros((2, 783))), "783 pixels"),
-    "image_grid: logits": (
-        lambda: plotting.image_grid(np.full((2, 4), -3.0)),
-        r"expected \[0, 1\]: .*sigmoid",
-    ),
-    "image_grid: columns": (
-        lambda: plotting.image_grid(np.zeros((2, 4)), 0),
-        "columns must be .* got 0",
-    ),
-    "image_rows: nothing": (lambda: plotting.image_rows({}), "rows must be a dict"),
-    "image_rows: lengths": (
-        lambda: plotting.image_rows({"a": np.zeros((2, 4)), "b": np.zeros((3, 4))}),
-        r"row 'b' has shape \(3, 4\), expected \(2, 4\)",
-    ),
-    "image_rows: columns": (
-        lambda: plotting.image_rows({"a": np.zeros((2, 4))}, ["x"]),
-        "1 column labels for 2",
-    ),
-    "traversals: equal labels": (
-        lambda: plotting.traversals(np.zeros((2, 1, 4)), ["a", "a"], [0]),
-        "all of them to differ",
-    ),
-    "latent_plane: not n * n": (lambda: plotting.latent_plane(np.zeros((5, 4))), "5 images"),
-    "latent_scatter: three columns": (
-        lambda: plotting.latent_scatter(np.zeros((5, 3)), np.zeros(5)),
-        r"mu has shape \(5, 3\), expected \(N, 2\)",
-    ),
-    "latent_scatter: classes": (
-        lambda: plotting.latent_scatter(np.zeros((11, 2)), range(11)),
-        "11 classes",
-    ),
-    "training_curves: axes": (lambda: plotting.training_curves(history(), [None]), "expected 3"),
-    "curves: length": (
-        lambda: plotting.curves([0, 1], {"rate": [1, 2, 3]}),
-        r"line 'rate' has shape \(3,\), expected \(2,\)",
-    ),
-    "curves: band": (lambda: plotting.curves([0], {"a": ([0], [0])}), "mean, lower, upper"),
-    "kl_bars: per image": (
-        lambda: plotting.kl_bars(np.zeros((8, 5))),
-        r"kl_per_dim has shape \(8, 5\), expected \(D,\)",
-    ),
-    "kl_bars: empty": (lambda: plotting.kl_bars([]), "nothing to draw"),
-    "kl_bars: order": (lambda: plotting.kl_bars([1, 2], order=[0, 0]), "every index 0 .. 1"),
-    "kl_and_weights": (lambda: plotting.kl_and_weights([1, 2], [1]), r"expected \(2,\)"),
-    "kl_heatmap: transposed": (
-        lambda: plotting.kl_heatmap([0, 1], np.zeros((5, 2))),
-        r"expected \(2, D\)",
-    ),
-    "kl_heatmap: one step": (lambda: plotting.kl_heatmap([0], [[1]]), "at least 2"),
-    "rate_distortion": (
-        lambda: plotting.rate_distortion({"a": ([1, 2], [3])}),
-        r"distortion of 'a' in paths has shape \(1,\), expected \(2,\)",
-    ),
-    "gamma_traces: zero": (lambda: plotting.gamma_traces([0], [[0.0]]), "above 0"),
-    "paired_differences: baseline": (
-        lambda: plotting.paired_differences({"a": [1], "b": [2]}),
-        "expected baseline 'vanilla'",
-    ),
-    "paired_differences: seeds": (
-        lambda: plotting.paired_differences({"vanilla": [1, 2], "b": [2]}),
-        r"b has shape \(1,\), expected \(2,\)",
-    ),
-}
-
-
-@pytest.mark.parametrize("case", REFUSED)
-def test_refuses_with_a_message_that_helps_and_leaves_no_figure(case):
-    call, message = REFUSED[case]
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: plotting.image_grid(np.zeros(784)), r"has shape \(784,\), expected \(N, P\)"),
+        (lambda: plotting.image_grid(np.zeros((2, 783))), "783 pixels"),
+        (lambda: plotting.image_grid(np.full((2, 4), -3.0)), r"expected \[0, 1\]: .*sigmoid"),
+        (lambda: plotting.traversals(np.zeros((2, 1, 4)), "aa", [0]), "all of them to differ"),
+        (lambda: plotting.latent_scatter(np.zeros((11, 2)), range(11)), "11 classes"),
+        (lambda: plotting.training_curves(history(), [None]), "expected 3"),
+        (lambda: plotting.curves([0], {"a": ([0], [0])}), "mean, lower, upper"),
+        (lambda: plotting.kl_heatmap([0], [[1]]), "at least 2"),
+        (lambda: plotting.paired_differences({"a": [1]}), "expected baseline 'vanilla'"),
+    ],
+)
+def test_a_refusal_says_what_was_expected_and_leaves_no_figure(call, message):
     with pytest.raises(ValueError, match=message):
         call()
     assert plt.get_fignums() == []

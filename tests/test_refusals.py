@@ -16,9 +16,11 @@ import ast
 import importlib
 import inspect
 import re
+import struct
 import tempfile
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -28,6 +30,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 import vaelab
 from notebook_tools import LESSONS, code_cells, parse, read
@@ -36,10 +39,12 @@ from vaelab import (
     BetaELBO,
     Digits,
     GaussianToy,
+    LinearVAE,
     RowGRUVAE,
     SoftFreeBits,
     diagnostics,
     diagrams,
+    download,
     lesson,
     losses,
     model,
@@ -181,9 +186,19 @@ torch.manual_seed(0)
 SMALL = VAE(latent_dim=3, hidden_dim=4)
 FLAT = VAE(latent_dim=2, hidden_dim=4)
 ROWS = RowGRUVAE(latent_dim=3, hidden_dim=4)
+FLAT = LinearVAE(latent_dim=3)
 FOLDER = tempfile.TemporaryDirectory()  # until Python ends
 SAVED = f"{FOLDER.name}/model.pt"
 vaelab.save(SAVED, SMALL)
+for i in range(4):
+    Image.new("L", (9, 9), 50 * i).save(f"{FOLDER.name}/{i}.png")
+RAW = Path(FOLDER.name, "KMNIST", "raw")  # as torchvision would leave it
+RAW.mkdir(parents=True)
+for part in ("train", "t10k"):
+    (RAW / f"{part}-images-idx3-ubyte").write_bytes(
+        b"\0\0\x08\3" + struct.pack(">3I", 2, 28, 28) + bytes(2 * 784)
+    )
+    (RAW / f"{part}-labels-idx1-ubyte").write_bytes(b"\0\0\x08\1\0\0\0\2\0\1")
 Z = torch.zeros(4, 3)
 CONTROLLER = SoftFreeBits()
 CONTROLLER.update(Z)  # the first call decides how many dimensions there are
@@ -226,6 +241,13 @@ def first_loss(logits: Any, x: Any, mu: Any, logvar: Any) -> Any:
     return (losses.bernoulli_nll(logits, x) + losses.gaussian_kl(mu, logvar).sum(dim=1)).mean()
 
 
+def small_set(**arguments: Any) -> Digits:
+    """`load_torchvision`, where a whole set has two images to train and two to test on."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(download, "COUNTS", (2, 2))
+        return vaelab.load_torchvision(**arguments)
+
+
 def shown(kind: type, *given: Any) -> Callable[..., Any]:
     """An explorer's picture for these values of its controls; the explorer is made once."""
     make = cache(lambda: kind(*given))
@@ -242,6 +264,44 @@ TABLE: dict[str, Row] = {
             "root": FUNCTION.filter(lambda v: v != "now"),
         },
     ),
+    "load_torchvision": Row(
+        small_set,
+        {"name": "KMNIST", "root": FOLDER.name},
+        {
+            "name": st.sampled_from(["mnist", "CIFAR10", "", "5k", None, True]),
+            "root": FUNCTION.filter(lambda v: v != "now"),
+        },
+    ),
+    "from_arrays": Row(
+        vaelab.from_arrays,
+        {"images": IMAGES, "labels": [3, 1, 4, 1], "test": 0.5},
+        {
+            "images": st.one_of(
+                NO_PIXELS.filter(lambda x: getattr(x, "dtype", None) != torch.uint8),
+                BAD_SHAPE.filter(lambda x: x.shape != (4, 28, 28)),
+                st.sampled_from([IMAGES[:3], IMAGES.view(4, 14, 56), [*IMAGES[:3], IMAGES[3, :9]]]),
+            ),
+            "labels": st.sampled_from(
+                [[1], [3, 1, 4, -2], torch.rand(4), ["a", "b", "b", "a"], object(), IMAGES]
+            ),
+            "test": OPEN,
+            "seed": SEED,
+        },
+        free=("name",),
+    ),
+    "load_folder": Row(
+        vaelab.load_folder,
+        {"path": FOLDER.name, "test": 0.5},
+        {
+            "path": st.one_of(
+                NO_PATH, st.sampled_from([SAVED, "nowhere", f"{FOLDER.name}/KMNIST"])
+            ),
+            "side": COUNT,
+            "test": OPEN,
+            "seed": SEED,
+        },
+        free=("name",),
+    ),
     "binarize": Row(
         vaelab.binarize, {"images": IMAGES}, {"images": NO_PIXELS, "generator": FUNCTION}
     ),
@@ -257,7 +317,21 @@ TABLE: dict[str, Row] = {
         method("log_likelihood"), {"x": IMAGES, "z": Z}, {"x": SHAPE_ONLY, "z": LATENT}
     ),
     "VAE.sample": Row(method("sample"), {"n": 2}, {"n": COUNT}),
-    "RowGRUVAE": Row(RowGRUVAE, {}, dict.fromkeys(["latent_dim", "hidden_dim"], COUNT)),
+    "LinearVAE": Row(
+        LinearVAE, {}, {**dict.fromkeys(["latent_dim", "data_dim"], COUNT), "noise": POSITIVE}
+    ),
+    "LinearVAE.encode": Row(method("encode", FLAT), {"x": IMAGES}, {"x": SHAPE_ONLY}),
+    "LinearVAE.reparameterize": Row(
+        method("reparameterize", FLAT), {"mu": Z, "logvar": Z}, {"mu": LATENT, "logvar": LATENT}
+    ),
+    "LinearVAE.decode": Row(method("decode", FLAT), {"z": Z}, {"z": LATENT}),
+    "LinearVAE.log_likelihood": Row(
+        method("log_likelihood", FLAT), {"x": IMAGES, "z": Z}, {"x": SHAPE_ONLY, "z": LATENT}
+    ),
+    "LinearVAE.sample": Row(method("sample", FLAT), {"n": 2}, {"n": COUNT}),
+    "RowGRUVAE": Row(
+        RowGRUVAE, {}, {**dict.fromkeys(["latent_dim", "hidden_dim"], COUNT), "use_z": YES_NO}
+    ),
     "RowGRUVAE.encode": Row(method("encode", ROWS), {"x": IMAGES}, {"x": SHAPE_ONLY}),
     "RowGRUVAE.forward": Row(method("forward", ROWS), {"x": IMAGES}, {"x": SHAPE_ONLY}),
     "RowGRUVAE.reparameterize": Row(
@@ -269,6 +343,7 @@ TABLE: dict[str, Row] = {
     "RowGRUVAE.log_likelihood": Row(
         method("log_likelihood", ROWS), {"x": IMAGES, "z": Z}, {"x": SHAPE_ONLY, "z": LATENT}
     ),
+    "RowGRUVAE.draw": Row(method("draw", ROWS), {"z": Z}, {"z": LATENT}),
     "RowGRUVAE.sample": Row(method("sample", ROWS), {"n": 2}, {"n": COUNT}),
     "soft_bound": Row(model.soft_bound, {"raw": Z}, {"bound": POSITIVE}, free=("raw",)),
     # losses
@@ -466,6 +541,11 @@ TABLE: dict[str, Row] = {
         {"model": SMALL, "digits": FOUR},
         {"model": MODEL, "digits": LABELLED, "penalty": AT_LEAST_0},
     ),
+    "pca_rates": Row(
+        diagnostics.pca_rates,
+        {"images": IMAGES, "noise": 0.5, "latent_dim": 2},
+        {"images": NO_PIXELS, "noise": POSITIVE, "latent_dim": COUNT},
+    ),
     "prune": Row(
         diagnostics.prune,
         {"model": SMALL, "keep": [0, 2]},
@@ -584,12 +664,6 @@ TABLE: dict[str, Row] = {
             "ax": AXES,
         },
     ),
-    "densities": Row(
-        plotting.densities,
-        {"z": T3, "lines": {"a": T3}},
-        {"z": (array(3), "z|line"), "lines": (lines(3), "line"), "ax": AXES},
-        free=("xlabel",),
-    ),
     "gradient_variance": Row(
         plotting.gradient_variance,
         {"samples": T3, "variances": {"a": T3}},
@@ -661,6 +735,11 @@ TABLE: dict[str, Row] = {
     ),
     "versions": Row(lesson.versions, {}, {}),
     "pick_device": Row(lesson.pick_device, {}, {}),
+    "as_committed": Row(
+        lambda settings: lesson.as_committed(STEPS=settings),
+        {"settings": (3000, 3000)},
+        {"settings": (st.sampled_from([3000, None, "ab", (1,), [1, 1], Z]), "STEPS")},
+    ),
     "table": Row(
         lesson.table,
         {"header": ["a", "b"], "rows": [[1, 2.0]]},

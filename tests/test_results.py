@@ -1,253 +1,345 @@
-"""The results file says what its runs said, and the README says what the file says."""
+"""The grid trains what it says, the tables say what the file says, nothing half done is kept."""
 
 from __future__ import annotations
 
-import inspect
 import json
 import math
 import os
+import re
+import runpy
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
+import results
+import tables
 from notebook_tools import ROOT
-from vaelab import Digits, History, load_mnist, results
-from vaelab.results import OBJECTIVES, Run, carry_out_all, collect, readme_table, refresh, runs_of
+from results import GRID, OBJECTIVES, PRUNING, Run, carry_out_all, collect, file_name, grid, packed
+from vaelab import Digits, History, load_mnist
+from vaelab.results import RESULTS, load_results, mean_and_spread, runs_of, scores_of
+from vaelab.training import Diverged
 
 STEPS = 10
 PATIENCE = 300  # seconds; only so that a test ends, on a busy machine too
+VANILLA = Run("5k", "binary", "mlp", 3000, "vanilla", 0)
 
 
 def few_digits(size: str) -> Digits:
-    """A part of a set: ten steps take a moment, to measure what they did on all digits much longer.
-
-    It travels to other processes as its source.
-    """
-    digits = load_mnist(size)
-    return Digits(
-        digits.train[:1000],
-        digits.train_labels[:1000],
-        digits.test[:200],
-        digits.test_labels[:200],
-        "a few digits",
-    )
+    """A part of a set: ten steps take a moment, to measure them on all digits much longer."""
+    train, labels, test, test_labels, _ = load_mnist("5k")
+    return Digits(train[:400], labels[:400], test[:150], test_labels[:150], "a few digits")
 
 
-def short(objective: str) -> dict:
-    """A run on binarised digits of ten steps, 100 images scored with ten samples each."""
+def short(run: Run) -> dict[str, Any]:
+    """Ten steps on a few digits, ten samples for each scored image."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(results, "load_mnist", few_digits)
         patch.setattr(results, "SCORED", 100)
         patch.setattr(results, "SAMPLES", 10)
-        return results.carry_out(Run("5k", "binary", "mlp", objective, 0), steps=STEPS)
+        return results.carry_out(run, steps=STEPS)
 
 
 @pytest.fixture(scope="module")
-def small() -> list[dict]:
-    """Two objectives, one seed."""
-    return [short("vanilla"), short("free bits")]
+def small() -> list[dict[str, Any]]:
+    return [short(VANILLA._replace(objective=name)) for name in ("vanilla", "soft 0.5")]
 
 
-def test_the_grid_has_every_objective_and_seed_once():
-    runs = results.grid("5k")
-    assert len(runs) == len(set(runs)) == 3 * len(OBJECTIVES) * len(results.SEEDS)
-    assert {run.decoder for run in results.grid("full")} == {"mlp"}
-    assert len({results.file_of(run, Path()) for run in runs}) == len(runs)
+# --- the grid -----------------------------------------------------------------------------------
+
+
+def test_every_run_of_the_grid_is_there_once_and_after_its_vanilla():
+    runs = grid()
+    assert len({file_name(run.key) for run in runs}) == len(runs) == len(set(runs))
+    assert {run.objective for run in runs} == {*OBJECTIVES, PRUNING}
+    assert len(runs) == 3 * sum(len(names.split("; ")) for part in GRID for *_, names in part)
+    for place, run in enumerate(runs):
+        if run.objective != PRUNING:
+            assert run._replace(objective="vanilla") in runs[: place + 1]
+
+
+def test_a_warm_up_in_steps_has_as_many_at_every_budget():
+    for run in grid():
+        objective = OBJECTIVES[run.objective](run.steps) if run.objective in OBJECTIVES else None
+        if run.objective.endswith("steps"):
+            climbed = tables.ramp_of(run.objective, run.steps)
+            assert objective.schedule(climbed / run.steps) == pytest.approx(1)
+            assert objective.schedule((climbed - 10) / run.steps) < 1
+
+
+@pytest.mark.parametrize("name", ["staircase", "linear 10 %", "linear 50 %", "cyclical"])
+def test_the_table_counts_the_steps_below_one(name):
+    weights = [OBJECTIVES[name](4000).schedule(step / 4000) for step in range(4000)]
+    last = max(step for step, beta in enumerate(weights) if beta < 1)
+    assert abs(tables.ramp_of(name, 4000) - (last + 1)) <= 1
 
 
 def test_a_run_is_reproducible_and_adds_up(small):
-    assert short("free bits") == small[1]
+    again = short(VANILLA._replace(objective="soft 0.5"))
+    assert {**again, "seconds": 0} == {**small[1], "seconds": 0}
     for run in small:
-        assert (run["steps"], run["score_samples"]) == (STEPS, 10)
-        assert run["neg_elbo"] == pytest.approx(run["distortion"] + run["rate"], abs=2e-4)
-        assert run["rate"] == pytest.approx(sum(run["kl_per_dim"]), abs=50 * 1e-4)
-        assert len(run["per_image"]) == 100
+        for prefix in ("", "train_"):
+            terms = [run[f"{prefix}{name}"] for name in ("neg_elbo", "distortion", "rate")]
+            assert terms[0] == pytest.approx(terms[1] + terms[2], abs=2e-4)
+            assert terms[2] == pytest.approx(sum(run[f"{prefix}kl_per_dim"]), abs=50 * 1e-4)
+        assert run["path"]["rate"][-1] == pytest.approx(run["rate"], abs=1e-3)
+        assert scores_of(run).shape == (100,)
         assert run["mutual_information"] <= run["mutual_information_ceiling"] + 1e-4
 
 
+def test_weights_are_averaged_over_the_last_tenth_only():
+    class Told:
+        def __call__(self, nll: torch.Tensor, kl: torch.Tensor, progress: float) -> torch.Tensor:
+            self.now = progress
+            return nll.mean()
+
+        def weights(self, latent_dim: int) -> torch.Tensor:
+            return torch.full((latent_dim,), self.now)
+
+    recorded = results.Recorded(Told())
+    for step in range(100):
+        recorded(torch.zeros(2), torch.zeros(2, 3), step / 100)
+    assert (recorded.total / recorded.calls).tolist() == pytest.approx(3 * [0.945])
+
+
+def test_the_twin_has_no_z_and_the_same_start():
+    digits = few_digits("5k")
+    run = Run("5k", "binary", "row", 1400, "vanilla", 0)
+    own, twin = (
+        results.trained(run._replace(objective=name), digits, "cpu", 1)[0]
+        for name in ("vanilla", "z-free twin")
+    )
+    assert (own.use_z, twin.use_z) == (True, False)
+    assert results.measure(twin, digits, True)["rate"] == 0
+
+
+def test_the_four_arms_of_the_pruning_experiment(monkeypatch):
+    monkeypatch.setattr(results, "ALIVE", 0.3)  # after ten steps no dimension is below 0.05
+    found = short(Run("full", "binary", "mlp", 4690, PRUNING, 0))
+    names = {f"{model}, {how}" for model in ("vanilla", "linear 50 %") for how in ("cut", "uncut")}
+    assert found["arms"].keys() == names
+    for name, arm in found["arms"].items():
+        kept = 50 if name.endswith("uncut") else found["kept"]
+        assert len(arm["after"]["kl_per_dim"]) == kept
+        assert arm["after"]["train_neg_elbo"] != arm["before"]["train_neg_elbo"]
+    levels = found["arms"]["vanilla, uncut"]["before"]["train_kl_per_dim"]
+    assert found["kept"] == sum(kl > 0.3 for kl in levels) < 50
+    json.dumps(found)
+
+
+# --- what is put together -----------------------------------------------------------------------
+
+
 def test_pairing_subtracts_vanilla_image_by_image(small):
-    collected = collect(small)["runs"]
-    vanilla, free = (run["per_image"] for run in small)
-    differences = [a - b for a, b in zip(vanilla, free)]  # of log scores: positive is worse
+    kept = collect(small, {})["runs"]
+    vanilla, soft = (scores_of(run) for run in small)
+    differences = [a - b for a, b in zip(vanilla, soft)]  # of log scores: positive is worse
     mean = sum(differences) / len(differences)
     variance = sum((d - mean) ** 2 for d in differences) / (len(differences) - 1)
-    paired = collected["5k/binary/mlp/free bits/0"]["paired"]
+    paired = kept["5k/binary/mlp/3000/soft 0.5/0"]["paired"]
     assert paired == pytest.approx([mean, math.sqrt(variance / len(differences))], abs=2e-4)
-    assert "paired" not in collected["5k/binary/mlp/vanilla/0"]
-    assert "per_image" not in collected["5k/binary/mlp/vanilla/0"]
+    assert kept[VANILLA.key]["paired"] == [0, 0]
+    assert "seconds" not in kept[VANILLA.key]
+
+
+def test_a_run_without_its_vanilla_is_refused(small):
+    with pytest.raises(ValueError, match=r"soft 0\.5/0 must have its vanilla run"):
+        collect(small[1:], {})
+    before = collect(small[:1], {"earlier": {"a": {}}})
+    together = collect(small[1:], before)  # vanilla came earlier
+    assert together == collect(small, {"earlier": {"a": {}}})
+    assert json.loads(results.as_text(together)) == together
+
+
+def test_scores_keep_a_sixteenth_of_a_nat():
+    scores = -torch.linspace(40, 250, 997)
+    again = scores_of({"per_image": packed(scores)})
+    assert np.abs(again - scores.numpy()).max() <= 1 / 16
 
 
 def test_runs_are_found_by_setting(small):
-    found = runs_of(collect(small), "5k", "binary", "mlp", "vanilla")
-    assert [run["seed"] for run in found] == [0]
-    assert runs_of(collect(small), "5k", "binary", "mlp", "staircase") == []
+    found = collect([run | {"seed": seed} for run in small for seed in (0, 1)], {"earlier": {}})
+    runs = runs_of(found, "5k", "binary", "mlp", "vanilla", 3000)
+    assert [run["seed"] for run in runs] == [0, 1]
+    assert runs_of(found, "5k", "binary", "mlp", "vanilla", 12_000) == []
+    assert runs_of(found, "5k", "binary", "mlp", "vanilla") == []
+    assert mean_and_spread(runs, "neg_elbo") == (runs[0]["neg_elbo"], 0)
+    with pytest.raises(ValueError, match="name must be a number of each run, got 'elbo' for 2"):
+        mean_and_spread(runs, "elbo")
 
 
-def test_the_table_has_a_row_for_each_objective_with_all_seeds(small):
-    runs = [run | {"seed": seed} for run in small for seed in results.SEEDS]
-    table = readme_table(collect(runs[:-1]))  # one seed of free bits is missing
-    assert "| vanilla |" in table and "| free bits |" not in table
-    assert f"| free bits | {small[1]['neg_elbo']:.1f} ± 0.0 |" in readme_table(collect(runs))
+# --- the arithmetic of the tables ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("more", [0.0, 1.0, 3.5, 8.0])
+def test_the_edge_is_exact_where_it_is_a_parabola(more):
+    """-ELBO = a r^2 has slope 0 at beta = 1 and 1/2 where r = 1 / (4 a)."""
+    reach = 8.0
+    least, along = tables.edge(more, reach, reach**2 / (4 * reach))
+    assert along == pytest.approx(more**2 / (4 * reach))
+    assert 0 <= least <= along + 1e-12
+
+
+def test_beyond_the_edge_it_goes_on_with_the_last_tangent():
+    assert tables.edge(10.0, 8.0, 2.0) == (3.0, 3.0)
+    assert tables.edge(-1.0, 8.0, 2.0) == (0.0, 0.0)
+
+
+def test_a_planted_ledger():
+    vanilla = {"train_kl_per_dim": [0.0, 3.0, 0.0], "train_distortion": 80, "train_neg_elbo": 83}
+    floor = {
+        "train_kl_per_dim": [2.5, 0.5, 0.4],
+        "weights": [1.0, 0.25, 0.5],
+        "train_distortion": 81,
+        "train_neg_elbo": 84.4,
+    }
+    found = tables.ledger(floor, vanilla)
+    expected = {"forced": 0.9, "returned": -0.5, "distortion": 1, "cost": 1.4}
+    expected |= {"moved": 0.75 * 0.5 + 0.5 * 0.4, "bill": 0.75 * 0.5 + 0.5 * 0.4}
+    expected["own loss"] = 1 + (2.5 + 0.25 * 0.5 + 0.5 * 0.4) - 0.25 * 3
+    assert found == pytest.approx(expected)
+
+
+# --- what is committed --------------------------------------------------------------------------
+
+
+def test_results_and_readme_show_the_committed_results():
+    found = load_results()
+    for name, markers in (
+        ("RESULTS.md", tables.TABLES),
+        ("README.md", {"results": tables.readme_table}),
+    ):
+        text = (ROOT / name).read_text("utf-8")
+        for marker, make in markers.items():
+            assert tables.between_markers(text, marker, make(found)) == text, marker
+
+
+def test_the_committed_results_follow_the_protocol():
+    found = load_results()
+    assert RESULTS.stat().st_size < 3e6
+    assert results.as_text(found) == RESULTS.read_text("utf-8")
+    assert collect([], found) == found  # score and pairs are those of the scores
+    keys = {run.key for run in grid()}
+    assert found["runs"].keys() | found["pruning"].keys() <= keys
+    for run in found["runs"].values():
+        assert run["path"]["steps"][-1] == run["steps"]
+        assert run["score_samples"] == (results.SAMPLES if run["targets"] == "binary" else 1)
+        assert scores_of(run).shape == (results.SCORED,)
+
+
+def test_a_missing_marker_is_named():
+    with pytest.raises(ValueError, match="<!-- row -->"):
+        tables.between_markers("no markers", "row", "")
+
+
+# --- many runs, and what goes wrong -------------------------------------------------------------
+
+SCRIPT = """
+import sys, time
+from pathlib import Path
+import results
+
+folder, jobs, slow = Path(sys.argv[1]), sys.argv[2], len(sys.argv) > 3
+todo = [run for run in results.grid() if run.objective == "vanilla"][:3]
+
+def counted(run, *_):  # travels to the workers by value
+    with (folder / "carried_out").open("a") as log:
+        log.write(f"{run.seed}\\n")
+    if slow and run.seed == 1:
+        time.sleep(600)  # killed here, in the middle of this run
+    return run.key, run._asdict(), None
+
+results.grid = lambda: [run._replace(seed=seed) for seed, run in enumerate(todo)]
+results.carry_out_alone = counted
+results.main(["--jobs", jobs, "--folder", str(folder / "runs"), "--no-collect"])
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="no process groups on this system")
+def test_a_killed_grid_goes_on_where_it_was(tmp_path, monkeypatch):
+    script, log, runs = tmp_path / "grid.py", tmp_path / "carried_out", tmp_path / "runs"
+    script.write_text(SCRIPT)
+    path = os.pathsep.join([str(ROOT), str(ROOT / "tools"), os.environ.get("PYTHONPATH", "")])
+    started = subprocess.Popen(
+        [sys.executable, str(script), str(tmp_path), "2", "slow"],
+        env=os.environ | {"PYTHONPATH": path},
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + PATIENCE
+    while len(list(runs.glob("*.json"))) < 2 or "1" not in log.read_text().split():
+        assert started.poll() is None, started.communicate()[1].decode()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.killpg(started.pid, signal.SIGKILL)
+    started.communicate()
+    before = {path.name: path.read_bytes() for path in runs.glob("*.json")}
+
+    monkeypatch.setattr(sys, "argv", [str(script), str(tmp_path), "1"])
+    for name in ("grid", "carry_out_alone"):  # what the script replaces
+        monkeypatch.setattr(results, name, getattr(results, name))
+    runpy.run_path(str(script))
+    assert sorted(log.read_text().split()) == ["0", "1", "1", "2"]  # only what was missing
+    assert {name: (runs / name).read_bytes() for name in before} == before
+    assert len(list(runs.glob("*.json"))) == 3
+
+
+def test_two_processes_write_what_one_does(tmp_path):
+    runs = [VANILLA, VANILLA._replace(objective="soft 0.5")]
+    for jobs in (1, 2):
+        (tmp_path / str(jobs)).mkdir()
+        carry_out_all(runs, tmp_path / str(jobs), jobs=jobs, scale=STEPS / 3000)
+    for run in runs:
+        files = (tmp_path / jobs / file_name(run.key) for jobs in ("1", "2"))
+        one, two = (re.sub(r'"seconds": [0-9.]+', "", file.read_text()) for file in files)
+        assert one == two
+
+
+def test_what_fails_is_told_at_the_end_and_the_others_are_kept(monkeypatch, tmp_path):
+    def carried(run: Run, *_: object) -> dict[str, Any]:
+        if run.seed == 1:
+            raise Diverged("the training loss is nan at step 1 of 3", History(None))
+        return run._asdict()
+
+    monkeypatch.setattr(results, "carry_out", carried)
+    runs = [VANILLA._replace(seed=seed) for seed in range(3)]
+    with pytest.raises(RuntimeError, match="vanilla/1: Diverged: the training loss"):
+        carry_out_all(runs, tmp_path, jobs=1)
+    assert {json.loads(path.read_text())["seed"] for path in tmp_path.iterdir()} == {0, 2}
 
 
 def test_an_interrupted_run_is_not_a_result(monkeypatch, tmp_path):
     monkeypatch.setattr(results, "fit", lambda *a, **k: History(None, interrupted=True))
-    run = Run("5k", "grey", "mlp", "vanilla", 0)
     with pytest.raises(KeyboardInterrupt):
-        results.write(results.file_of(run, tmp_path), json.dumps(results.carry_out(run)))
+        carry_out_all([VANILLA], tmp_path, jobs=1)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_only_what_is_missing_is_carried_out(monkeypatch, tmp_path):
-    runs = [Run("5k", "grey", "mlp", "vanilla", seed) for seed in (0, 1)]
-    results.file_of(runs[0], tmp_path).write_text("{}")
-    monkeypatch.setattr(results, "grid", lambda data: runs)
-    assert results.missing_of("5k", tmp_path) == runs[1:]
+def test_no_run_begins_when_the_time_is_up(monkeypatch, tmp_path):
+    monkeypatch.setattr(results, "carry_out", lambda *a: pytest.fail("began"))
+    carry_out_all([VANILLA], tmp_path, jobs=1, minutes=0)
+    assert list(tmp_path.iterdir()) == []
 
 
-# --- many runs at once ---------------------------------------------------------------------------
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])
+def test_a_stop_while_a_result_is_written_leaves_no_half_of_it(tmp_path, monkeypatch, stop):
+    def torn(*_: object) -> None:
+        raise stop
 
-GRID = [
-    Run("5k", "grey", "mlp", name, 0) for name in ("vanilla", "soft free bits", "linear warm-up")
-]
-REST = [run for run in results.grid("5k") if run.decoder == "mlp" and run not in GRID]
-
-
-def files(folder: Path) -> dict[str, str]:
-    """Name -> text of every finished run."""
-    return {path.name: path.read_text("utf-8") for path in folder.glob("*.json")}
-
-
-def carried_out(folder: Path, **how: Any) -> dict[str, str]:
-    """What the short runs of GRID leave behind in a new folder."""
-    folder.mkdir()
-    carry_out_all(GRID, folder, steps=STEPS, **how)
-    assert len(files(folder)) == len(GRID)
-    return files(folder)
+    monkeypatch.setattr(results, "carry_out", lambda run, *_: run._asdict())
+    monkeypatch.setattr(os, "replace", torn)
+    with pytest.raises(stop):
+        carry_out_all([VANILLA], tmp_path, jobs=1)
+    assert not (tmp_path / file_name(VANILLA.key)).exists()
+    assert results.missing_of(tmp_path) == grid()
 
 
-@pytest.fixture(scope="module")
-def serial(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The same on a few digits, one run after the other in this process."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(results, "load_mnist", few_digits)
-        return carried_out(tmp_path_factory.mktemp("runs") / "serial", jobs=1)
-
-
-def test_a_dask_cluster_gives_what_a_serial_run_gives(tmp_path):
-    distributed = pytest.importorskip("distributed", reason="dask is an option, not a requirement")
-    serial = carried_out(tmp_path / "serial", jobs=1)  # on all digits, as the workers will
-    cluster = distributed.LocalCluster(n_workers=1, threads_per_worker=2, dashboard_address=None)
-    with cluster:  # two threads in one worker: they must not share a random state
-        written = carried_out(tmp_path / "dask", scheduler=cluster.scheduler_address)
-    assert written == serial
-
-
-def test_a_run_that_fails_stops_the_grid_but_not_what_is_finished(serial, monkeypatch, tmp_path):
-    monkeypatch.setattr(results, "load_mnist", few_digits)
-    broken = [GRID[0], GRID[0]._replace(objective="no such objective"), GRID[1]]
-    with pytest.raises(KeyError, match="no such objective"):
-        carry_out_all(broken, tmp_path, jobs=1, steps=STEPS)
-    kept = files(tmp_path)
-    assert kept and kept.items() <= serial.items()
-
-
-class Stopped(NamedTuple):
-    """What a grid leaves behind that Ctrl-C stopped."""
-
-    files: dict[str, str]
-    status: int
-    missing: list[Run]
-
-
-@pytest.fixture(scope="module")
-def stopped(serial: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Stopped:
-    """Two processes on a grid that begins with GRID, stopped as soon as that is written down."""
-    if not hasattr(os, "killpg"):
-        pytest.skip("no process groups on this system")
-    folder = tmp_path_factory.mktemp("stopped")
-    program = (
-        f"from vaelab import Digits, load_mnist, results\n{inspect.getsource(few_digits)}"
-        "def on_few_digits(run, steps):  # travels to the workers by value\n"
-        "    results.load_mnist = few_digits\n"
-        "    return results.carry_out_alone(run, steps)\n"
-        # as a terminal starts it: whoever is started in the background ignores Ctrl-C, heirs too
-        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from pathlib import Path; from vaelab.results import Run, carry_out_all\n"
-        f"runs = [Run(*run) for run in {[tuple(run) for run in GRID + REST]!r}]\n"
-        "results.carry_out_alone = on_few_digits\n"
-        f"carry_out_all(runs, Path({str(folder)!r}), jobs=2, steps={STEPS})\n"
-    )
-    command = [sys.executable, "-c", program]
-    with subprocess.Popen(
-        command, cwd=ROOT, start_new_session=True, stderr=subprocess.DEVNULL
-    ) as grid:
-        wait_until(lambda: serial.keys() <= set(os.listdir(folder)) or grid.poll() is not None)
-        os.killpg(grid.pid, signal.SIGINT)  # as a terminal does: to the parent and to the workers
-        status = grid.wait(timeout=PATIENCE)
-    wait_until(lambda: not is_alive(grid.pid))
-    missing = [run for run in GRID + REST if not results.file_of(run, folder).exists()]
-    return Stopped(files(folder), status, missing)
-
-
-def test_processes_write_what_a_serial_run_writes(serial, request, tmp_path):
-    if hasattr(os, "killpg"):
-        written = request.getfixturevalue("stopped").files  # two processes wrote them
-    else:  # on all digits, as the workers will
-        serial, written = (carried_out(tmp_path / str(jobs), jobs=jobs) for jobs in (1, 2))
-    assert {name: written.get(name) for name in serial} == serial
-
-
-def test_ctrl_c_loses_no_finished_run_and_leaves_no_process(stopped):
-    assert stopped.status != 0
-    assert len(GRID) <= len(stopped.files) < len(GRID + REST)
-    assert len(stopped.missing) == len(GRID + REST) - len(stopped.files)
-    assert all(json.loads(text)["steps"] == STEPS for text in stopped.files.values())
-
-
-def wait_until(happened: Callable[[], bool], seconds: float = PATIENCE) -> None:
-    """Look ten times a second."""
-    deadline = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-
-
-def is_alive(group: int) -> bool:
-    """Whether a process of a group is left."""
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-def test_refresh_needs_its_markers(tmp_path):
-    readme = tmp_path / "README.md"
-    readme.write_text("no markers")
-    with pytest.raises(ValueError, match="markers"):
-        refresh(readme, {"runs": {}})
-
-
-def test_the_readme_shows_the_committed_results():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    start, end = results.MARKERS
-    assert text.split(start)[1].split(end)[0].strip() == readme_table(results.load_results())
-
-
-def test_the_committed_results_follow_the_protocol():
-    runs = results.load_results()["runs"]
-    assert {run.key for run in results.grid("5k") if run.decoder == "mlp"} <= set(runs)
-    for key, run in runs.items():
-        assert run["steps"] == results.STEPS[run["data"], run["decoder"]], key
-        assert run["score_samples"] == (results.SAMPLES if run["targets"] == "binary" else 1), key
-
-
-def test_the_committed_file_is_plain_json():
-    assert json.loads(results.RESULTS.read_text(encoding="utf-8"))["protocol"]["seeds"] == [0, 1, 2]
+def test_only_what_is_missing_and_asked_for_is_carried_out(tmp_path):
+    (tmp_path / file_name(VANILLA.key)).write_text("{}")
+    missing = results.missing_of(tmp_path, "^5k/binary/mlp/3000/vanilla")
+    assert [run.seed for run in missing] == [1, 2]

@@ -13,7 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vaelab import ELBO, VAE, RowGRUVAE, SoftFreeBits, evaluate, fit, load, prune, save
+from vaelab import VAE, RowGRUVAE, SoftFreeBits, evaluate, fit, load, prune, save
 from vaelab.training import History
 
 
@@ -89,6 +89,13 @@ def test_every_model_comes_back_without_a_history(model, tmp_path):
     assert {p.dtype for p in again.parameters()} == {p.dtype for p in model.parameters()}
 
 
+def test_saving_and_loading_leave_the_global_random_state_alone(run, tmp_path):
+    before = torch.get_rng_state()
+    save(tmp_path / "run.pt", *run)
+    load(tmp_path / "run.pt")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_a_loaded_history_takes_no_further_evaluation(run, few, tmp_path):
     save(tmp_path / "run.pt", *run)
     model, history = load(tmp_path / "run.pt")
@@ -101,17 +108,10 @@ class Own(VAE):
     pass
 
 
-@pytest.mark.parametrize("bad", [Own(2, 3), torch.nn.Linear(2, 3), VAE, None, "vae"])
+@pytest.mark.parametrize("bad", [Own(2, 3), torch.nn.Linear(2, 3)])
 def test_only_models_that_a_reader_knows_are_saved(bad, tmp_path):
     with pytest.raises(TypeError, match="model must be "):
         save(tmp_path / "model.pt", bad)
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("bad", [[1.0], "history", ELBO(), VAE(2, 3)])
-def test_only_histories_are_saved(bad, tmp_path):
-    with pytest.raises(TypeError, match="history must be what fit returned"):
-        save(tmp_path / "model.pt", VAE(2, 3), bad)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -36,6 +36,7 @@ from vaelab import (
     mutual_information,
     save,
 )
+from vaelab.runs import move
 from vaelab.training import Diverged, History
 
 OPTIONS = {"steps": 12, "batch_size": 16, "evaluations": 3, "progress": False}
@@ -317,7 +318,10 @@ def test_an_error_of_a_callback_is_not_blamed_on_the_step_size(few):
 
 
 @pytest.mark.parametrize("binarize", [False, True])
-@pytest.mark.parametrize("objective", [ELBO, lambda: SoftFreeBits(0.3), lambda: FreeBits(0.2)])
+@pytest.mark.parametrize(
+    "objective",
+    [ELBO, lambda: SoftFreeBits(0.3), lambda: FreeBits(0.2), lambda: BetaELBO(0.5)],
+)
 @pytest.mark.parametrize("through_a_file", [False, True])
 def test_a_larger_budget_goes_on_as_if_it_had_never_stopped(
     few, tmp_path, objective, binarize, through_a_file
@@ -338,7 +342,7 @@ def test_a_larger_budget_goes_on_as_if_it_had_never_stopped(
     assert len(history.train_loss) == 5  # the first history stays what it was
 
 
-def test_ctrl_c_acts_between_steps_and_the_run_goes_on_bit_by_bit(few):
+def test_ctrl_c_acts_between_steps_and_the_run_goes_on_bit_by_bit(few, capsys):
     class Interrupting(BetaELBO):
         def __call__(self, nll, kl, progress):
             if 6 / 12 <= progress < 7 / 12:  # in the middle of the seventh step
@@ -351,6 +355,7 @@ def test_ctrl_c_acts_between_steps_and_the_run_goes_on_bit_by_bit(few):
     stopped = fit(part, few, Interrupting(linear()), **OPTIONS)
     assert signal.getsignal(signal.SIGINT) is before
     assert stopped.interrupted and len(stopped.train_loss) == 7 and stopped.steps == [4]
+    assert "Stopped at step 7 of 12; the model is kept." in capsys.readouterr().out
     resumed = fit(part, few, resume=stopped, **OPTIONS)
     assert torch.equal(weights(part), weights(whole))
     assert (resumed.steps, resumed.elbo) == (expected.steps, expected.elbo)
@@ -429,7 +434,22 @@ def test_one_thread_inside_and_the_setting_as_found_outside(few):
         torch.set_num_threads(before)
 
 
+def test_a_device_may_be_named_in_every_way(few, undisturbed):
+    for device in ("cpu", torch.device("cpu")):
+        model = small()
+        fit(model, few, **OPTIONS, device=device)
+        assert torch.equal(weights(model), weights(undisturbed[0]))
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="device 0 exists")
+def test_what_an_objective_holds_moves_with_the_model():
+    penalty = nn.Parameter(torch.ones(2))
+    objective = SoftFreeBits(init=torch.ones(3))
+    objective.penalty = penalty  # moved, it would be another tensor than the one that is stepped
+    move(torch.device("meta"), objective, None)
+    assert objective.init.is_meta and objective.penalty is penalty
+
+
 def test_device_0_is_not_taken_for_no_device(few):
     with pytest.raises(ValueError, match="device must be one that this machine has"):
         fit(small(), few, **OPTIONS, device=0)

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
-import os
-import runpy
-import signal
-import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-from notebook_tools import ROOT
-from vaelab import ELBO, VAE, Diverged, RowGRUVAE, evaluate, fit, results, training
+from vaelab import ELBO, VAE, Diverged, evaluate, fit, training
 
 FIT = {"steps": 12, "batch_size": 32, "evaluations": 3, "progress": False}
 
@@ -84,21 +76,6 @@ def test_weights_that_break_in_the_last_step_are_found_by_the_evaluation(few):
     with pytest.raises(Diverged, match=r"-ELBO is (nan|inf) at step 1 of 1\."):
         fit(model, few, lr=1e30, **FIT | {"steps": 1, "evaluations": 1})
     assert torch.equal(weights_of(model), weights_of(small()))
-
-
-def test_the_random_state_and_the_model_s_place_survive(few):
-    state = torch.get_rng_state()
-    model = small()
-    torch.set_rng_state(state)
-    with pytest.raises(Diverged):
-        fit(model, few, lr=1e30, **FIT)
-    assert torch.equal(torch.get_rng_state(), state)
-
-
-def test_a_row_by_row_decoder_diverges_as_clearly(few):
-    torch.manual_seed(0)
-    with pytest.raises(Diverged, match="lr is too large"):
-        fit(RowGRUVAE(3, 16), few, lr=1e30, binarize=True, **FIT)
 
 
 def test_a_healthy_run_looks_at_each_loss_once(few, monkeypatch):
@@ -184,92 +161,3 @@ def test_a_stop_at_any_line_keeps_a_whole_history_and_a_model_of_numbers(few):
 
 
 PER_EVALUATION = ("steps", "elbo", "distortion", "rate", "kl_per_dim", "active_units", "weights")
-
-
-# --- a killed `make results` --------------------------------------------------------------------
-
-PATIENCE = 300  # seconds; only so that the test ends, on a busy machine too
-GRID = """
-import sys, time
-from pathlib import Path
-from vaelab import results
-
-folder, jobs, slow = Path(sys.argv[1]), sys.argv[2], len(sys.argv) > 3
-runs = [results.Run("5k", "grey", "mlp", "vanilla", seed) for seed in range(3)]
-
-def counted(run, steps):  # travels to the workers by value
-    with (folder / "carried_out").open("a") as log:
-        log.write(f"{run.seed}\\n")
-    if slow and run.seed == 1:
-        time.sleep(600)  # killed here, in the middle of this run
-    return {**run._asdict(), "per_image": [0.0, run.seed]}
-
-results.RESULTS = folder / "results.json"
-results.grid = lambda data: runs
-results.carry_out_alone = counted
-results.main(["--jobs", jobs, "--folder", str(folder / "runs")])
-"""
-
-
-def start(script: Path, *arguments: str) -> subprocess.Popen:
-    """The grid in a group of processes of its own, so that all of them can be killed together."""
-    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    return subprocess.Popen(
-        [sys.executable, str(script), *arguments],
-        cwd=script.parent,
-        env=os.environ | {"PYTHONPATH": path, "VAELAB_MNIST": "5k"},
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
-
-
-@pytest.mark.skipif(not hasattr(os, "killpg"), reason="no process groups on this system")
-def test_a_killed_grid_goes_on_where_it_was(tmp_path, monkeypatch):
-    script, log, runs = tmp_path / "grid.py", tmp_path / "carried_out", tmp_path / "runs"
-    script.write_text(GRID)
-    grid = start(script, str(tmp_path), "2", "slow")
-    deadline = time.monotonic() + PATIENCE
-    while len(list(runs.glob("*.json"))) < 2 or "1" not in log.read_text().split():
-        assert grid.poll() is None, grid.communicate()[1].decode()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    os.killpg(grid.pid, signal.SIGKILL)
-    grid.communicate()
-    before = {path.name: path.read_bytes() for path in runs.glob("*.json")}
-    assert not (tmp_path / "results.json").exists()
-
-    monkeypatch.setenv("VAELAB_MNIST", "5k")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", [str(script), str(tmp_path), "1"])
-    for name in ("RESULTS", "grid", "carry_out_alone"):  # what the script replaces
-        monkeypatch.setattr(results, name, getattr(results, name))
-    runpy.run_path(str(script))
-    assert sorted(log.read_text().split()) == ["0", "1", "1", "2"]  # only what was missing
-    assert {name: (runs / name).read_bytes() for name in before} == before
-    finished = json.loads((tmp_path / "results.json").read_text())["runs"]
-    assert [run["score"] for run in finished.values()] == [0, -0.5, -1]
-
-
-@pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])
-def test_a_stop_while_a_result_is_written_leaves_no_half_of_it(tmp_path, monkeypatch, stop):
-    def torn(*_: object) -> None:
-        raise stop
-
-    monkeypatch.setattr(results, "carry_out", lambda run, steps: run._asdict())
-    monkeypatch.setattr(os, "replace", torn)
-    run = results.Run("5k", "grey", "mlp", "vanilla", 0)
-    with pytest.raises(stop):
-        results.carry_out_all([run], tmp_path, jobs=1)
-    assert not results.file_of(run, tmp_path).exists()
-    assert results.missing_of("5k", tmp_path) == results.grid("5k")
-
-
-def test_a_diverged_run_is_no_result(monkeypatch, tmp_path):
-    def diverged(*_: object, **__: object) -> None:
-        raise Diverged("the training loss is nan at step 1 of 3", training.History(None))
-
-    monkeypatch.setattr(results, "fit", diverged)
-    with pytest.raises(Diverged):
-        run = results.Run("5k", "grey", "mlp", "vanilla", 0)
-        results.carry_out_all([run], tmp_path, jobs=1)
-    assert list(tmp_path.iterdir()) == []

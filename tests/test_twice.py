@@ -98,20 +98,6 @@ def test_a_progress_bar_differs_only_by_its_result():
     assert first == slower != other
 
 
-def test_a_cell_that_counts_on_is_found(tmp_path: Path) -> None:
-    cells = [code("n = 'n' in globals() and n + 1"), code("print(n)"), code("print(3)")]
-    ran = executed(2 * cells, tmp_path)
-    assert different(ran[:3], ran[3:]) == ["print(n)"]
-
-
-def test_a_cell_that_changes_what_another_shows_is_found(tmp_path: Path) -> None:
-    cells = [code("seen = []"), code("seen.append(1)"), code("print(seen)"), code("print(3)")]
-    order = [0, 3, 2, 1]
-    assert before(cells) == [set(), {0}, {0}, set()]  # from the source the order is allowed
-    in_order, ran = executed(cells, tmp_path), executed([cells[i] for i in order], tmp_path)
-    assert different(ran, [in_order[i] for i in order]) == ["print(seen)"]
-
-
 def test_a_cell_stays_behind_what_it_needs() -> None:
     sources = {
         "import math": set(),
@@ -124,15 +110,3 @@ def test_a_cell_stays_behind_what_it_needs() -> None:
         "print(f(), x)": {1, 5, 6},
     }
     assert before([code(source) for source in sources]) == list(sources.values())
-
-
-@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
-def test_a_lesson_has_another_order(path: Path) -> None:
-    cells = code_cells(read(path))
-    order, after = another_order(cells), before(cells)
-    assert sorted(order) == list(range(len(cells)))
-    assert all(order.index(i) < order.index(k) for k in range(len(cells)) for i in after[k])
-    overtaken = sum(a > b for n, b in enumerate(order) for a in order[:n])
-    assert (
-        overtaken > 0.2 * len(cells) * (len(cells) - 1) / 2
-    )  # of all pairs; 0.5 would be none kept

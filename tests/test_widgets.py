@@ -28,7 +28,6 @@ from PIL import Image
 import vaelab.widgets.explorer as shared
 from front_end import close, node
 from vaelab import VAE, Digits, GaussianToy, RowGRUVAE, evaluate, schedules
-from vaelab.toy import recovery
 from vaelab.widgets import (
     BetaExplorer,
     BoundExplorer,
@@ -38,6 +37,7 @@ from vaelab.widgets import (
     ScheduleExplorer,
     SoftFreeBitsPlayground,
 )
+from vaelab.widgets.playground import recovery
 from vaelab.widgets.schedule import PARAMETERS, best, train_path
 
 KINDS = [
@@ -652,5 +652,12 @@ def test_a_run_that_does_not_recover_says_so():
     assert explorer.numbers(**late)["recovery"] == math.inf
     assert node(explorer, ["numbers", "known", explorer.completed(late)])[0]["recovery"] == "inf"
     assert "not within the 200 steps" in explorer.snapshot(**late).get_suptitle()
-    trace = explorer.run(**explorer.completed(late))
-    assert recovery(trace.kl, 100, 0.1) == math.inf
+
+
+def test_recovery_counts_from_the_end_of_the_starved_phase():
+    kl = np.ones((10, 2))
+    assert recovery(kl, starved=0, near=0.1) == 0
+    kl[:6, 0] = 0
+    assert recovery(kl, starved=4, near=0.1) == 2
+    kl[-1, 0] = 0
+    assert recovery(kl, starved=4, near=0.1) == math.inf

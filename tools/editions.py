@@ -9,6 +9,7 @@ import argparse
 import base64
 import json
 import math
+import os
 import re
 import shutil
 import struct
@@ -21,8 +22,8 @@ from nbconvert import SlidesExporter
 from nbconvert.preprocessors import ClearOutputPreprocessor, TagRemovePreprocessor
 from nbformat import NotebookNode, v4
 
-from lessons import PAGES, ROOT, STUDENT, copy_mathjax, local_links, title
-from publish import with_badges
+from pages import PAGES, ROOT, STUDENT, copy_mathjax, local_links, title
+from publish import HERE, with_badges
 
 SLIDES = PAGES / "slides"
 REVEAL = ROOT / "build" / "reveal" / "sphinx_revealjs" / "_static" / "revealjs"
@@ -50,6 +51,8 @@ def without_solutions(path: Path) -> NotebookNode:
 def student(path: Path, folder: Path = STUDENT) -> Path:
     """Write a lesson without solutions and outputs.
 
+    Inside this repository, its first cell looks for the package where it lies from there.
+
     Args:
         path: the notebook.
         folder: where the edition goes.
@@ -59,6 +62,10 @@ def student(path: Path, folder: Path = STUDENT) -> Path:
     """
     nb, _ = ClearOutputPreprocessor().preprocess(without_solutions(path), {})
     folder.mkdir(parents=True, exist_ok=True)
+    if folder.resolve().is_relative_to(ROOT):
+        place = Path(os.path.relpath(ROOT, folder.resolve())).as_posix()
+        for cell in nb.cells:
+            cell.source = cell.source.replace(f'SOURCE = "{HERE}"', f'SOURCE = "{place}"')
     nbformat.write(nb, folder / path.name)
     return folder / path.name
 

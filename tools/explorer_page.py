@@ -1,8 +1,8 @@
 """The latent explorer of the first lesson as one file, and the README's moving picture of it.
 
-``python tools/explorer_page.py figures`` trains the model of the first lesson on the bundled digits
-and writes ``explorer.html``, which needs no Python and no network, and, where there is a browser,
-``latent_explorer.gif``: the page itself, while a hand draws a digit and moves its sliders.
+`make figures` calls `write` with the model of the first lesson: ``explorer.html`` needs no Python
+and no network; where there is a browser, ``latent_explorer.gif`` is the page itself, while a hand
+draws a digit and moves its sliders.
 """
 
 from __future__ import annotations
@@ -10,14 +10,13 @@ from __future__ import annotations
 import io
 import math
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from vaelab import VAE, Digits, load_mnist
+from vaelab import VAE, Digits
 from vaelab.widgets import LatentExplorer
 
 TITLE = "Draw a digit, and move its latent dimensions"
@@ -139,18 +138,3 @@ def write(model: VAE, digits: Digits, folder: Path) -> list[Path]:
     if frames:
         write_animation(frames, film)
     return [page, film] if frames else [page]
-
-
-def main() -> None:
-    """Train the model and write both files to ``figures``, or to the folder that is named."""
-    from vaelab.figures import first_lesson_model
-
-    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path("figures")
-    folder.mkdir(parents=True, exist_ok=True)
-    digits = load_mnist("5k")
-    for path in write(first_lesson_model(digits), digits, folder):
-        print(path)
-
-
-if __name__ == "__main__":
-    main()

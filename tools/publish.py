@@ -22,12 +22,19 @@ BINDER = "https://mybinder.org"
 SOURCE = re.compile(r'^SOURCE = "[^"]*"', flags=re.MULTILINE)
 HERE = ".."  # seen from a lesson: the folder that its own copy of the package lies in
 
-# The first code cell of every lesson; a test compares. `--no-deps`: Colab's own torch stays.
+# The first code cell of every lesson; a test compares. `--no-deps`: Colab's own torch stays. It
+# looks before it installs: a notebook that was handed out alone may lie in any project.
 INSTALL_CELL = f"""\
 from importlib.util import find_spec
+from pathlib import Path
 
 SOURCE = "{HERE}"  # where the package comes from; `make publish` writes an address here
 if not find_spec("vaelab"):  # as on Colab, where all that it needs is there already
+    if "://" not in SOURCE and not Path(SOURCE, "vaelab", "lesson.py").is_file():
+        raise ModuleNotFoundError(
+            "vaelab is not installed, and SOURCE does not lead to it. Open this notebook where it "
+            "lies in a copy of the whole repository, or set SOURCE to the repository's address"
+        )
     %pip install --quiet --no-deps {{SOURCE}}"""
 
 

@@ -1,7 +1,14 @@
 """vaelab: the code behind three lessons on the variational autoencoder."""
 
 from .checkup import Checkup, checkup
-from .data import Digits, binarize, load_mnist
+from .data import (
+    Digits,
+    binarize,
+    from_arrays,
+    load_folder,
+    load_mnist,
+    load_torchvision,
+)
 from .diagnostics import (
     MutualInformation,
     active_units,
@@ -10,10 +17,11 @@ from .diagnostics import (
     iw_log_likelihood,
     linear_probe,
     mutual_information,
+    pca_rates,
     prune,
 )
 from .losses import bernoulli_nll, gaussian_kl
-from .model import VAE, RowGRUVAE, VAEOutput
+from .model import VAE, LinearVAE, RowGRUVAE, VAEOutput
 from .objectives import ELBO, BetaELBO, FreeBits, SoftFreeBits
 from .schedules import constant, cyclical, linear, sigmoid, staircase
 from .storage import load, save
@@ -33,6 +41,7 @@ __all__ = [
     "FreeBits",
     "GaussianToy",
     "History",
+    "LinearVAE",
     "MutualInformation",
     "RowGRUVAE",
     "SoftFreeBits",
@@ -47,13 +56,17 @@ __all__ = [
     "encode_all",
     "evaluate",
     "fit",
+    "from_arrays",
     "gaussian_kl",
     "iw_log_likelihood",
     "linear",
     "linear_probe",
     "load",
+    "load_folder",
     "load_mnist",
+    "load_torchvision",
     "mutual_information",
+    "pca_rates",
     "prune",
     "save",
     "sigmoid",

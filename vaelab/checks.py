@@ -13,6 +13,7 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -68,6 +69,23 @@ def check_start(name: str, start: float | Tensor, low: float, high: float) -> No
         check_range(name, value, low, high)
 
 
+def check_controller(
+    lam: float,
+    tolerance: float,
+    step: float,
+    per_dimension: bool,
+    init: float | Tensor,
+    floor: float,
+) -> None:
+    """Refuse the settings of a controller of weights, by name."""
+    check_range("lam", lam, 0, math.inf, "[)")
+    check_range("tolerance", tolerance, 0, 1, "[)")
+    check_range("step", step, 0, 1, "()")
+    check_range("floor", floor, 0, 1)
+    check_start("init", init, floor, 1)
+    check_flags(per_dimension=per_dimension)
+
+
 def check_progress(progress: float) -> float:
     """Refuse what is no share of a run, in [0, 1]; give it back."""
     check_range("progress", progress, 0, 1)
@@ -98,6 +116,18 @@ def check_schedule(schedule: Any) -> None:
     """Refuse what is neither a number nor a function."""
     if isinstance(schedule, bool) or not (callable(schedule) or isinstance(schedule, Real)):
         raise TypeError(f"schedule must be a number or a function, got {schedule!r}")
+
+
+def check_choice(name: str, value: Any, choices: tuple[str, ...], where: str = "") -> None:
+    """Refuse what is none of some words; ``where`` says at the end where it may come from."""
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"{name} must be {' or '.join(map(repr, choices))}, got {value!r}{where}")
+
+
+def check_generator(generator: torch.Generator | None) -> None:
+    """Refuse what is neither a source of random numbers nor left out (None)."""
+    if not isinstance(generator, (torch.Generator, type(None))):
+        raise TypeError(f"generator must be a torch.Generator or None, got {generator!r}")
 
 
 def check_path(name: str, path: str | os.PathLike) -> Path:
@@ -195,13 +225,13 @@ def check_terms(nll: Tensor, kl: Tensor) -> None:
         )
 
 
-def check_kl(kl: Tensor, gamma: Tensor | None = None, *, per_dimension: bool = True) -> None:
+def check_kl(kl: Tensor, gamma: Tensor, *, per_dimension: bool) -> None:
     """Refuse anything but a KL (B, D), with as many dimensions as there are weights ``gamma``."""
     if not isinstance(kl, Tensor):
         raise TypeError(f"kl must be a tensor (B, D), got {type(kl).__name__}")
     if kl.ndim != 2 or len(kl) == 0:
         raise ValueError(f"kl must be (B, D) with B >= 1, got {tuple(kl.shape)}")
-    if per_dimension and gamma is not None and gamma.ndim == 1 and len(gamma) != kl.shape[1]:
+    if per_dimension and gamma.ndim == 1 and len(gamma) != kl.shape[1]:
         first = f"the {len(gamma)} dimensions of the first call"
         raise ValueError(f"kl must have {first}, got {kl.shape[1]}")
 
@@ -279,7 +309,7 @@ def check_rows(images: Tensor) -> None:
         raise ValueError(f"images must be a tensor (N, P) with N >= 1, got {got}")
 
 
-def check_labels(labels: Tensor, count: int, name: str = "labels") -> None:
+def check_labels(labels: Tensor, count: int, name: str) -> None:
     """Refuse anything but one class, a whole number from 0 on, for each image.
 
     Args:
@@ -304,6 +334,177 @@ def check_kind(digits: Any) -> None:
     if not all(hasattr(digits, name) for name in ("train", "train_labels", "test", "test_labels")):
         kind = type(digits).__name__
         raise TypeError(f"digits must be Digits, as load_mnist() returns them, got {kind}")
+
+
+# ------------------------------------------------------------------------------ your own images
+
+
+def as_pixels(images: Any) -> Tensor:
+    """Grey images of any usual kind as rows of pixels.
+
+    Args:
+        images: array, tensor, or list of either: (N, H, W), (N, H, W, 1), (N, 1, H, W) or (N, P),
+            square; uint8 0..255 or floats 0..1.
+
+    Returns:
+        (N, P) float32 in [0, 1].
+
+    Raises:
+        TypeError: if these are not such numbers.
+        ValueError: if shape or values do not fit. Where one line repairs them, the message ends in
+            this line.
+    """
+    values = _as_tensor(images)
+    shape = tuple(values.shape)
+    if len(shape) not in (2, 3, 4) or values.numel() == 0:
+        shapes = "(N, H, W), (N, H, W, 1), (N, 1, H, W) or (N, P)"
+        raise ValueError(f"images must be {shapes} with N >= 1, got {shape}")
+    this = _written(images)
+    first = len(shape) == 4 and shape[1] < shape[3]  # the channel stands before height and width
+    if len(shape) == 4:
+        axis = 1 if first else 3
+        if shape[axis] != 1:
+            raise ValueError(_repair(f"grey, got {shape}", _grey(values, this, axis)))
+        values = values.squeeze(axis)
+    if values.ndim == 3 and values.shape[1] != values.shape[2]:
+        height, width = values.shape[1:]
+        top, left = max(height - width, 0) // 2, max(width - height, 0) // 2
+        middle = f"{top}:{top + min(height, width)}, {left}:{left + min(height, width)}"
+        crop = f"{this}[{'...' if first else ':'}, {middle}]"
+        raise ValueError(_repair(f"square, got {height} x {width} pixels", crop))
+    values = values.flatten(1)  # (N, P)
+    if math.isqrt(values.shape[1]) ** 2 != values.shape[1]:
+        raise ValueError(
+            f"images must be square, but rows of {values.shape[1]} pixels are not: pass (N, H, W)"
+        )
+    return _levels(values, this)
+
+
+def as_labels(labels: Any, count: int) -> Tensor:
+    """One class for each of ``count`` images, (count,) int64; -1 for each if ``labels`` is None."""
+    if labels is None:
+        return torch.full((count,), -1)
+    this = "labels" if hasattr(labels, "shape") else "np.asarray(labels)"  # as a repair writes it
+    try:
+        array = np.asarray(labels.tolist() if isinstance(labels, Tensor) else labels)
+    except ValueError as error:
+        raise ValueError(
+            f"labels must be ({count},), one to each of the images, got {error}"
+        ) from error
+    if array.ndim == 2 and len(array) == count:
+        line = f"{this}.reshape(-1)" if array.shape[1] == 1 else f"{this}.argmax(1)"
+        raise ValueError(f"labels must be ({count},), got {array.shape}: labels = {line}")
+    if array.shape != (count,):
+        raise ValueError(f"labels must be ({count},), one to each of the images, got {array.shape}")
+    if array.dtype.kind not in "biu":
+        line = "np.asarray(labels).astype(float).astype(int)"
+        if not _are_numbers(array, whole=True):
+            line = "np.unique(labels, return_inverse=True)[1]"
+        raise TypeError(f"labels must be whole numbers, got {array.dtype}: labels = {line}")
+    if array.min() < -1:
+        raise ValueError(f"labels must be 0, 1, .., or -1 for none, got {array.min()}")
+    return torch.tensor(array.astype(np.int64))
+
+
+def held_out(test: float, count: int) -> int:
+    """How many of ``count`` images the share ``test`` holds out; refuses under two on a side."""
+    check_range("test", test, 0, 1, "()")
+    if count < 4:
+        raise ValueError(f"images must be 4 or more, 2 to train and 2 to test on, got {count}")
+    held = round(test * count)
+    if not 2 <= held <= count - 2:
+        share = math.ceil(200 / count) / 100 if held < 2 else math.floor(100 - 200 / count) / 100
+        raise ValueError(
+            f"test must leave 2 or more of the {count} images on each side, got {test}, which "
+            f"holds out {held}: test={share}"
+        )
+    return held
+
+
+def _as_tensor(images: Any) -> Tensor:
+    """The numbers as they are, in a tensor."""
+    if isinstance(images, Tensor) and not images.is_complex():
+        return images.detach().cpu()
+    if isinstance(images, (str, os.PathLike)):
+        raise TypeError(f"images must be arrays; picture files: load_folder({str(images)!r})")
+    array = None if isinstance(images, (list, tuple)) else np.asarray(images)
+    if array is not None and array.dtype == object and array.ndim and _are_numbers(array):
+        array = array.astype(float)
+    if array is None or (array.dtype == object and array.ndim):
+        parts = [_as_tensor(p if isinstance(p, Tensor) else np.asarray(p)) for p in images]
+        shapes = sorted({tuple(part.shape) for part in parts})
+        if len(shapes) > 1:
+            ready = "np.asarray(i)" if parts[0].dtype == torch.uint8 else "np.uint8(255 * i)"
+            raise ValueError(
+                f"images must be of one size, got {shapes[0]} and {shapes[-1]}: from PIL import "
+                "Image, ImageOps; "
+                f"images = [ImageOps.fit(Image.fromarray({ready}), (28, 28)) for i in images]"
+            )
+        return torch.stack(parts) if parts else torch.zeros(0)
+    if array.dtype.kind not in "biuf":
+        got = kind_of(images) if array.dtype == object else array.dtype
+        raise TypeError(f"images must be an array or tensor of numbers, got {got}")
+    plain = {"f": np.float64, "u": np.int64, "i": np.int64, "b": np.bool_}[array.dtype.kind]
+    keep = array.dtype in (np.float16, np.float32, np.uint8)  # the byte order is this machine's
+    return torch.tensor(np.asarray(array if keep else array.astype(plain), order="C"))
+
+
+def _are_numbers(array: np.ndarray, whole: bool = False) -> bool:
+    """Whether these are numbers, or whole ones, in an array of objects, floats or words."""
+    try:
+        values = array.astype(float)
+    except (TypeError, ValueError):
+        return False
+    return not whole or bool((values % 1 == 0).all())
+
+
+def _written(images: Any) -> str:
+    """How a repair writes the images, so that it can compute with them."""
+    if hasattr(images, "shape"):
+        return "images"
+    tensors = all(isinstance(image, Tensor) for image in images)
+    return "torch.stack(images)" if tensors else "np.stack(images)"
+
+
+def _repair(rule: str, line: str) -> str:
+    return f"images must be {rule}: images = {line}"
+
+
+def _grey(values: Tensor, this: str, axis: int) -> str:
+    """The line that averages the colors along an axis, without what says how transparent it is."""
+    colors = {2: 1, 4: 3}.get(values.shape[axis], values.shape[axis])
+    picked = f"{this}[:, :{colors}]" if axis == 1 else f"{this}[..., :{colors}]"
+    scaled = f"({picked} / 255)" if values.dtype == torch.uint8 else picked
+    return f"{scaled}.mean({axis})"
+
+
+def _levels(values: Tensor, this: str) -> Tensor:
+    """The numbers as float32 in [0, 1], whole ones divided by 255; refuses any other range."""
+    if values.dtype == torch.uint8:
+        if values.max() == 1:
+            raise ValueError(_repair("0..255 if whole, got only 0 and 1", f"{this} * 1.0"))
+        return values.float().div_(255)
+    wide = values if values.dtype in (torch.float32, torch.float64) else values.double()
+    low, high = (end.item() for end in wide.aminmax())
+    over = 255 if 16 < high <= 255 else high
+    if not values.is_floating_point():
+        line = f"{this} * 1.0" if low >= 0 and high <= 1 else f"{this} / {over}"
+        kind = str(values.dtype).removeprefix("torch.")
+        raise TypeError(_repair(f"uint8 or floats, got {kind} from {low:g} to {high:g}", line))
+    values = values.float()
+    if not (low >= 0 and high <= 1):  # also NaN
+        if not (math.isfinite(low) and math.isfinite(high)):
+            line = f"np.nan_to_num(np.asarray({this}), posinf=1, neginf=0)"
+        elif low > -0.1 and high < 1.1:
+            line = f"{this}.clip(0, 1)"
+        elif low >= 0:
+            line = f"{this} / {over}"
+        elif low >= -1 and high <= 1:
+            line = f"({this} + 1) / 2"
+        else:
+            line = f"({this} - {low}) / {high - low}"
+        raise ValueError(_repair(f"within [0, 1], got values from {low:g} to {high:g}", line))
+    return values
 
 
 # -------------------------------------------------------------------------- models and objectives
@@ -343,15 +544,33 @@ def check_inputs(model: nn.Module, images: Tensor, name: str = "images", least: 
     return images.to(torch.float32 if kind in HALF else kind)
 
 
-def check_digits(model: nn.Module, digits: Any) -> tuple[Tensor, Tensor]:
+def check_digits(model: nn.Module, digits: Any, *, labelled: bool = False) -> tuple[Tensor, Tensor]:
     """Refuse anything but Digits whose images the model takes, at least two of them to test on.
+
+    Args:
+        model: what they are meant for.
+        digits: what should be Digits.
+        labelled: each image must have a class.
 
     Returns:
         Training (N, P) and test images (M, P), in the type of the model's parameters.
     """
     check_kind(digits)
     train = check_inputs(model, digits.train, "digits.train")
-    return train, check_inputs(model, digits.test, "digits.test", least=2)
+    test = check_inputs(model, digits.test, "digits.test", least=2)
+    if labelled:
+        check_labels(digits.train_labels, len(train), "digits.train_labels")
+        check_labels(digits.test_labels, len(test), "digits.test_labels")
+    return train, test
+
+
+def check_pca(images: Tensor, noise: float, latent_dim: int) -> None:
+    """Refuse what has no `latent_dim` directions to compare with the noise."""
+    check_images(images)
+    check_rows(images)
+    check_range("noise", noise, 0, math.inf, "()")
+    check_sizes(latent_dim=latent_dim)
+    check_range("latent_dim", latent_dim, 1, images.shape[1])
 
 
 def check_run(

@@ -1,24 +1,23 @@
 """What is wrong with your VAE? Probes from outside; nobody's source is read.
 
-The loss is asked for its slopes at planted tensors: the slope in a pixel tells the likelihood,
-those in mu and logvar tell the KL, their sizes tell the weights. The model runs with planted noise:
-z is the tensor that equals mu without noise and moves with it.
+The loss is differentiated at planted tensors: its slope in a pixel tells the likelihood, its slopes
+in mu and logvar tell the KL, and their sizes tell the weights. The model runs with planted noise: z
+is the tensor that equals mu without noise and moves with it.
 """
 
 from __future__ import annotations
 
 import html
 import math
-import random
 import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import product
+from types import MethodType
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -43,10 +42,7 @@ SECTIONS: dict[str, tuple[int, str]] = {
 }
 # Every finding: its section, and what it does to training.
 KINDS: dict[str, tuple[str, str]] = {
-    "pixels averaged": (
-        "pixels",
-        "The KL outweighs the pixels, and the decoder learns to ignore z.",
-    ),
+    "pixels averaged": ("pixels", "The KL outweighs the pixels; the decoder learns to ignore z."),
     "kl averaged": ("weight", "The KL is too cheap: codes leave the prior, and samples fail."),
     "kl weight": ("weight", "It trades rate for distortion; report results at a weight of 1."),
     "kl sign": ("kl", "An optimizer that minimizes this loss drives a term the wrong way."),
@@ -62,10 +58,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "not finite": ("model", "One such value, and the next step makes every weight NaN."),
     "batch sum": ("loop", "With SGD the step grows with the batch; Adam mostly rescales it."),
     "free bits": ("floor", "Rate below the floor is free, so the sum is not the ELBO."),
-    "batch term": (
-        "aggregate",
-        "It acts on the codes of a whole batch, as MMD does; a KL would not.",
-    ),
+    "batch term": ("aggregate", "It acts on the codes of a whole batch, as MMD does, not a KL."),
 }
 # How the model's third tensor t may be meant: sigma^2 as a function of t, and t for a sigma^2.
 READINGS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[float], float]]] = {
@@ -86,17 +79,15 @@ PIXELS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "squared error": lambda r, x: r - x,  # of a Gaussian with sigma = 1
     "absolute error": lambda r, x: (r - x).sign(),  # of a Laplace distribution with scale 1
 }
-BERNOULLI = [*PIXELS][:4]
-# Names that share what a probe must know first.
-OF_KL = ("kl sign", "kl weight", "kl averaged", "pixels averaged", "likelihood", "variance")
-OF_BALANCE = ("kl sign", "kl weight", "kl averaged", "pixels averaged")
-OF_BATCH = ("batch size", "batch sum")
-OF_NOISE = ("noise", "variance", "detached")
-NO_PIXEL = "the slope in a pixel is that of no known likelihood"
-MOST = 16  # images that the probes use
-
-
-# --- what is returned -----------------------------------------------------------------------------
+PROBABILITIES, LOGITS, TWICE, SWAPPED, SQUARES, _ = PIXELS
+BERNOULLI = (PROBABILITIES, LOGITS, TWICE, SWAPPED)
+# The operations that draw random numbers, by their names in PyTorch's core.
+RANDOM = {
+    "normal": ("randn", "randn_like", "normal", "normal_"),
+    "uniform": ("rand", "rand_like", "uniform_"),
+    "dropout": ("bernoulli", "bernoulli_"),
+}
+Seen = Iterator[tuple[str, str, str]]  # a key of KINDS; "fault", "note" or "open"; what was seen
 
 
 @dataclass
@@ -135,29 +126,6 @@ class Checkup:
         """No fault; notes and things that could not be checked there may be."""
         return all(finding.level != "fault" for finding in self.findings)
 
-    def fault(self, name: str, seen: str, level: str = "fault") -> None:
-        """It changes what is trained, without saying so."""
-        section, effect = KINDS[name]
-        self.findings.append(Finding(name, level, f"{seen}. {effect}", section))
-
-    def note(self, name: str, seen: str) -> None:
-        """It may be meant."""
-        self.fault(name, seen, "note")
-
-    def skip(self, why: str, *names: str) -> None:
-        """What cannot be checked; the first reason counts."""
-        self.not_checked = dict.fromkeys(names, why) | self.not_checked
-
-    def settle(self) -> Checkup:
-        """A name that was found is only there, and right is what nothing was left out of."""
-        self.skip("no probe came to it", *KINDS.keys() - {*self.right})
-        names, found = [*KINDS], {finding.name for finding in self.findings}
-        left = [name for name in names if name in self.not_checked.keys() - found]
-        self.not_checked = {name: self.not_checked[name] for name in left}
-        self.right = [name for name in names if name not in {*found, *left}]
-        self.findings.sort(key=lambda finding: (finding.level, names.index(finding.name)))
-        return self
-
     def _rows(self) -> list[tuple[str, str, str]]:
         place = {key: f"See lesson {n}, “{heading}”." for key, (n, heading) in SECTIONS.items()}
         rows = [(f.level, f.name, f"{f.message} {place[f.section]}") for f in self.findings]
@@ -166,9 +134,10 @@ class Checkup:
         return [*rows, ("open", "not checked", left or "nothing")]
 
     def __repr__(self) -> str:
-        rows = [(f"{level:<6} {name:<18} ", words) for level, name, words in self._rows()]
         fill = partial(textwrap.fill, width=100, subsequent_indent=" " * 26)
-        return "\n".join(fill(words, initial_indent=start) for start, words in rows)
+        return "\n".join(
+            fill(f"{level:<6} {name:<18} {words}") for level, name, words in self._rows()
+        )
 
     def _repr_html_(self) -> str:
         cell = "<td style='text-align:left'>{}</td>".format
@@ -195,16 +164,22 @@ def checkup(model: nn.Module, loss: Callable[..., Tensor], images: Tensor) -> Ch
         ValueError: if ``images`` are too few or not finite, or model or loss fail on them.
     """
     _check(model, loss, images)
-    result = Checkup()
-    device = images.device
-    with untouched(model, loss) as put_back, seeded(0, device), plain_arithmetic(device):
-        subject = Subject(model, loss, images[:MOST].detach(), put_back)
-        for probe, names in PROBES.items():
-            try:
-                probe(subject, result)
-            except Exception as error:  # of the user's code, where a probe leads it
-                result.skip(f"{type(error).__name__}: {error}"[:200], *names)
-    return result.settle()
+    owner = loss.__self__ if isinstance(loss, MethodType) else loss
+    with (
+        untouched(model, owner) as put_back,
+        seeded(0, images.device),
+        plain_arithmetic(images.device),
+    ):
+        seen = [*examine(Subject(model, loss, images[:16].detach(), put_back))]
+    findings = [
+        Finding(name, level, f"{words}. {KINDS[name][1]}", KINDS[name][0])
+        for name, level, words in sorted(seen, key=lambda one: (one[1], [*KINDS].index(one[0])))
+        if level != "open"
+    ]
+    left = {name: why for name, level, why in reversed(seen) if level == "open"}  # the first why
+    rest = [name for name in KINDS if name not in {finding.name for finding in findings}]
+    right = [name for name in rest if name not in left]
+    return Checkup(findings, right, {name: left[name] for name in rest if name in left})
 
 
 def _check(model: nn.Module, loss: Callable[..., Tensor], images: Tensor) -> None:
@@ -224,105 +199,76 @@ def _check(model: nn.Module, loss: Callable[..., Tensor], images: Tensor) -> Non
 
 @contextmanager
 def untouched(*parts: Any) -> Iterator[Callable[[], None]]:
-    """Put back tensors and attributes (modes, counters), and numpy's and Python's random state.
+    """Put back the tensors and attributes (modes, hooks, counters) of modules and loss objects.
 
     What it hands over puts back the attributes alone: a loss that counts its calls to raise beta
     then gives the same beta to every probe.
     """
-    parts = (*parts, *(getattr(p, name, None) for p in parts for name in ("__self__", "func")))
-    modules = {m for p in parts if isinstance(p, nn.Module) for m in p.modules()}
-    owners = {*modules, *(p for p in parts if hasattr(p, "__dict__"))}
-    kept = [(vars(o), {k: (v, _content(v)) for k, v in vars(o).items()}) for o in owners]
-    tensors = [t for m in modules for t in (*m.parameters(False), *m.buffers(False))]
+    top = [part for part in parts if isinstance(part, nn.Module)]
+    owners = [*parts, *(m for part in top for m in part.modules())]
+    dicts = [v for o in owners if isinstance(v := getattr(o, "__dict__", None), dict)]
+    dicts += [v for owned in dicts for v in owned.values() if isinstance(v, dict)]
+    kept = [(now, now.copy()) for now in dicts]
+    tensors = [t for part in top for t in (*part.parameters(), *part.buffers())]
     copies = [t.detach().clone() for t in tensors]
-    states = np.random.get_state(), random.getstate()
 
     def put_back() -> None:
         for now, before in kept:
             now.clear()
-            for name, (value, content) in before.items():
-                now[name] = value
-                if content is not None and _content(value) != content:
-                    value.clear()
-                    (value.update if isinstance(value, dict) else value.extend)(content)
+            now.update(before)
 
     try:
         yield put_back
     finally:
         put_back()
-        np.random.set_state(states[0])
-        random.setstate(states[1])
         with torch.no_grad():
             for tensor, copy in zip(tensors, copies):
                 if not torch.equal(tensor, copy):  # a needless write would break the user's graph
                     tensor.copy_(copy)
 
 
-def _content(value: Any) -> Any:
-    """What a container holds, to be put back into the same one: hooks know theirs."""
-    return value.copy() if isinstance(value, (dict, list)) else None
+class Pass(TorchDispatchMode):
+    """One pass of the model, in which every operation is seen.
 
+    Whatever a model calls (randn_like, normal_, rsample ...) comes here as one of few operations.
+    Normal numbers that fit z become +-level, others 0; uniform ones that fit become the level.
 
-# --- what is probed -------------------------------------------------------------------------------
-
-
-@dataclass
-class Run:
-    """One pass: what the model gave, the noise it drew (kind, shape), what may have been z."""
+    Attributes:
+        recon, mu, t: what the model gave.
+        drawn: kind and shape of the noise.
+        held: every tensor of z's size, in order.
+    """
 
     recon: Tensor
     mu: Tensor
     t: Tensor
-    drawn: list[tuple[str, torch.Size]]
-    held: list[Tensor]
 
-
-# The operations that draw random numbers, by their names in PyTorch's core.
-RANDOM = {
-    "normal": ("randn", "randn_like", "normal", "normal_"),
-    "uniform": ("rand", "rand_like", "uniform_"),
-    "dropout": ("bernoulli", "bernoulli_", "native_dropout"),
-}
-
-
-class Draws(TorchDispatchMode):
-    """Sees every operation, plants noise in the place of noise, and keeps what may be z.
-
-    Whatever a model calls (randn_like, normal_, rsample ...) comes here as one of few operations.
-    Normal numbers that fit z become +-level, others 0; uniform ones become 1/2 + level / 4.
-    """
-
-    def __init__(self, shape: torch.Size | None, level: float | None) -> None:
+    def __init__(self, size: int, batch: int, level: float | None) -> None:
         super().__init__()
-        self.level, self.size = level, math.prod(shape or [0])
-        self.fitting = {self.size, self.size // shape[0], shape[0], 1} if shape else set()
+        self.size, self.level = size, level
+        self.fitting = (size, size // batch, batch, 1)
         self.drawn: list[tuple[str, torch.Size]] = []
         self.held: list[Tensor] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
-        if torch.Tag.nondeterministic_seeded in func.tags and isinstance(out, Tensor):
-            self._plant(func._schema.name.removeprefix("aten::"), out, args, kwargs or {})
+        if isinstance(out, Tensor) and torch.Tag.nondeterministic_seeded in func.tags:
+            self._plant(func._schema.name.removeprefix("aten::"), out, args)
         if isinstance(out, Tensor) and out.numel() == self.size and out.is_floating_point():
             self.held.append(out.detach().clone())
         return out
 
-    def _plant(self, name: str, out: Tensor, args: Any, kwargs: Any) -> None:
+    def _plant(self, name: str, out: Tensor, args: Any) -> None:
         kind = next((kind for kind, names in RANDOM.items() if name in names), "other")
         fits = out.numel() in self.fitting
         self.drawn.append((kind if fits or kind == "dropout" else "other", out.shape))
         if self.level is not None and kind == "normal":
-            mean, std = self._moments(name, args, kwargs)
+            given = args[{"normal": 0, "normal_": 1}.get(name, len(args)) :][:2]
+            mean, std = (*given, *(0.0, 1.0)[len(given) :])
             sign = torch.arange(out.numel()).remainder(7).remainder(2).mul(2).sub(1)
             out.copy_(mean + std * (self.level if fits else 0.0) * sign.view(out.shape).to(out))
-        elif self.level is not None and kind == "uniform" and fits:
-            out.fill_(0.5 + self.level / 4)
-
-    @staticmethod
-    def _moments(name: str, args: Any, kwargs: Any) -> tuple[Any, Any]:
-        first = {"normal": 0, "normal_": 1}.get(name, len(args))
-        given = dict(zip(("mean", "std"), args[first:])) | kwargs
-        return given.get("mean", 0.0), given.get("std", 1.0)
+        elif self.level is not None and kind == "uniform" and out.numel() == self.size:
+            out.fill_(self.level)
 
 
 class Subject:
@@ -332,10 +278,13 @@ class Subject:
         own: a pass over the images in eval mode, with noise of its own.
         planted: recon, x, mu and t in float64 if the loss takes it.
         slope: the loss differentiated in recon, mu and t there.
+        finite, fit: are the model's outputs finite, and does the loss take them?
         pixel, reading: keys of PIXELS and READINGS; empty if there is none.
-        d_scale, kl_scale: what D and KL of one image weigh, as planted; NaN if unknown.
+        d_scale, kl_scale: what D and KL of one image weigh, as planted; 0 if unknown.
         dims: (D,) what the KL of each dimension weighs.
-        averaged: is D, is the KL a mean over the batch; empty if neither mean nor sum.
+        averaged: is D, is the KL a mean over the batch?
+        weights: d_scale and kl_scale without that mean; empty if unknown.
+        passes: without and with noise, each holding z alone; empty if z is unknown.
     """
 
     def __init__(
@@ -346,69 +295,73 @@ class Subject:
         put_back: Callable[[], None],
     ) -> None:
         self.model, self.loss, self.images, self.put_back = model, loss, images, put_back
-        self.shape: torch.Size | None = None
-        with torch.no_grad():
-            self.own = self.run(None, train=False)
-        self.shape = self.own.mu.shape
-        self.finite = all(
-            bool(v.isfinite().all()) for v in (self.own.recon, self.own.mu, self.own.t)
-        )
+        self.size = 0  # of z, unknown until the first pass
+        self.own = own = self.run(None, train=False)
+        self.size = own.mu.numel()
+        self.fit = self.finite = all(bool(v.isfinite().all()) for v in (own.recon, own.mu, own.t))
         self.pixel = self.reading = ""
-        self.d_scale = self.kl_scale = math.nan
-        self.dims = torch.ones(self.shape[1:].numel())
+        self.d_scale = self.kl_scale = 0.0
         self.averaged: tuple[bool, ...] = ()
-        self.planted = self._plant(images.device)
-        self.slope = self._first_slopes()
+        self.weights: tuple[float, ...] = ()
+        self.passes: tuple[Pass, ...] = ()
+        self.planted, self.slope = self._first_slopes()
 
-    def _plant(self, device: torch.device) -> list[Tensor]:
-        """Pixels 0 or 1, mu above any floor; t fit for a sigma."""
-        shapes = (v.shape for v in (self.own.recon, self.images, self.own.mu, self.own.t))
+    def _first_slopes(self) -> tuple[list[Tensor], list[Tensor]]:
+        """At pixels that are grey if the loss takes them, mu above any floor, t fit for a sigma."""
+        shapes = [v.shape for v in (self.own.recon, self.images, self.own.mu, self.own.t)]
         uniform = [torch.rand(shape, dtype=torch.float64, device="cpu") for shape in shapes]
-        signed = (uniform[2] - 0.5).sign() * (2 + 2 * torch.rand_like(uniform[2]))
-        made = [0.1 + 0.8 * uniform[0], uniform[1].round(), signed, 0.3 + 1.3 * uniform[3]]
-        return [tensor.to(device) for tensor in made]
+        recon, t = 0.1 + 0.8 * uniform[0], 0.3 + 1.3 * uniform[3]
+        mu = (uniform[2] - 0.5).sign() * (2 + 2 * torch.rand_like(uniform[2]))
+        black = uniform[1].round()
+        for dtype, x in product((torch.float64, self.own.recon.dtype), (0.25 + black / 2, black)):
+            planted = [v.to(self.images.device, dtype) for v in (recon, x, mu, t)]
+            try:
+                return planted, self.slopes(*planted)
+            except Exception as error:  # it may insist on the model's own type, or on 0 and 1
+                why = error
+        wish = f"loss must give a scalar for (recon, x, mu, logvar) of the shapes {shapes}"
+        raise ValueError(f"{wish}, it raised {type(why).__name__}: {why}") from why
 
-    def _first_slopes(self) -> list[Tensor]:
-        try:
-            return self.slopes(*self.planted)
-        except Exception:  # it may insist on the model's own type
-            self.planted = [v.to(self.own.recon.dtype) for v in self.planted]
-        try:
-            return self.slopes(*self.planted)
-        except Exception as error:
-            shapes = [tuple(v.shape) for v in self.planted]
-            wish = f"loss must give a scalar for (recon, x, mu, logvar) of the shapes {shapes}"
-            raise ValueError(f"{wish}, it raised {type(error).__name__}: {error}") from error
-
-    def run(self, level: float | None, *, train: bool, seed: int = 0, factor: float = 1.0) -> Run:
+    def run(
+        self,
+        level: float | None,
+        *,
+        train: bool,
+        seed: int = 0,
+        factor: float = 1,
+        grad: bool = False,
+    ) -> Pass:
         """One pass with planted noise, or with the model's own if ``level`` is None."""
         self.put_back()
         self.model.train(train)
         reseed(seed, self.images.device)
         got = f"images {tuple(self.images.shape)} of {self.images.dtype} on {self.images.device}"
         try:
-            with Draws(self.shape, level) as draws:
-                out = self.model(self.images * factor if factor != 1 else self.images)
+            with torch.set_grad_enabled(grad), Pass(self.size, len(self.images), level) as run:
+                out = self.model(self.images * factor)
         except Exception as error:
+            compiled = any(isinstance(m, torch.jit.ScriptModule) for m in self.model.modules())
+            wish = (
+                "be the module before torch.jit (what is compiled hides its noise) and " * compiled
+            )
             why = f"it raised {type(error).__name__}: {error}"
-            raise ValueError(f"model must take {got}, {why}") from error
+            raise ValueError(f"model must {wish}take {got}, {why}") from error
         wish = f"model must give float tensors recon (B, ...), mu (B, D), logvar (B, D) for {got}"
         three = out[:3] if isinstance(out, (tuple, list)) else [out]
         if len(three) < 3 or not all(isinstance(v, Tensor) for v in three):
             raise ValueError(f"{wish}, it gave {[type(v).__name__ for v in three]}")
-        recon, mu, t = three
+        run.recon, run.mu, run.t = three
         batch = {len(v) if v.ndim > 1 and v.is_floating_point() else -1 for v in three}
-        if mu.shape != t.shape or batch != {len(self.images)}:
+        if run.mu.shape != run.t.shape or batch != {len(self.images)}:
             raise ValueError(f"{wish}, it gave {[(v.dtype, tuple(v.shape)) for v in three]}")
-        return Run(recon, mu, t, draws.drawn, draws.held)
+        return run
 
     def slopes(self, *tensors: Tensor) -> list[Tensor]:
         """The loss differentiated in recon, mu and t at these (recon, x, mu, t)."""
         recon, x, mu, t = (v.detach().clone() for v in tensors)
         leaves = [v.requires_grad_() for v in (recon, mu, t)]
         value = self.value(recon, x, mu, t)
-        found = torch.autograd.grad(value.sum(), leaves, allow_unused=True)
-        return [torch.zeros_like(v) if g is None else g for g, v in zip(found, leaves)]
+        return list(torch.autograd.grad(value.sum(), leaves, materialize_grads=True))
 
     def value(self, *tensors: Tensor) -> Tensor:
         """The loss, which may draw noise: the same each time."""
@@ -439,342 +392,262 @@ def near(a: float, *marks: float) -> bool:
 
 
 def factor_of(slope: Tensor, form: Tensor) -> float:
-    """By which factor is it this form? NaN if by none."""
+    """By which factor is it this form? 0 if by none."""
     factor = float((slope * form).sum() / form.square().sum())
-    return factor if factor and close(slope, factor * form) else math.nan
-
-
-def slope_of(function: Callable[[Tensor], Tensor], t: Tensor) -> Tensor:
-    """The derivative of a function of each entry."""
-    t = t.detach().requires_grad_()
-    return torch.autograd.grad(function(t).sum(), t)[0]
+    return factor if close(slope, factor * form) else 0.0
 
 
 # --- the loss -------------------------------------------------------------------------------------
 
 
-def pixels(s: Subject, result: Checkup) -> None:
+def pixels(s: Subject) -> Seen:
     """Which likelihood has this slope in a pixel, and with what weight?"""
-    recon, x, mu, t = s.planted
+    recon, x = s.planted[:2]
     if not s.slope[0].any():
-        result.fault("detached", "The loss has no slope in the reconstruction")
-    for shade in (0.25 + 0.5 * x, x) if recon.numel() == x.numel() else ():
-        try:
-            slope = s.slopes(recon, shade, mu, t)
-        except Exception:  # a loss that takes no grey pixels
-            continue
+        yield "detached", "fault", "The loss has no slope in the reconstruction"
+    elif recon.numel() == x.numel():
         for name, form in PIXELS.items():
-            scale = factor_of(slope[0], form(recon, shade.reshape_as(recon)))
-            if not math.isnan(scale):
-                s.pixel, s.d_scale, s.planted[1], s.slope = name, scale, shade, slope
-                return
+            scale = factor_of(s.slope[0], form(recon, x.reshape_as(recon)))
+            if scale and not s.pixel:
+                s.pixel, s.d_scale = name, scale
 
 
-def kl(s: Subject, result: Checkup) -> None:
-    """Are the slopes in mu and t those of a KL to N(0, I), and for which reading of t?"""
+def kl(s: Subject) -> Seen:
+    """Are the slopes in mu and t those of a KL to N(0, I), and what is t to it?"""
     mu, t, d_mu, d_t = (v.flatten(1) for v in (*s.planted[2:], *s.slope[1:]))
-    if not _alone(s):
-        result.note("batch term", "The slope in mu of an image changes with other images")
-        return result.skip("the term on mu and logvar is none of each image", *OF_KL)
-    result.right.append("batch term")
+    moved = s.slopes(*s.planted[:2], *(torch.cat([v[:1], v[1:] / 2]) for v in s.planted[2:]))[1:]
+    if not all(close(a[:1], b[:1], 1e-3) for a, b in zip(moved, s.slope[1:])):
+        yield "batch term", "note", "The slope in mu of an image changes with other images"
+        yield "kl formula", "open", "the term on mu and logvar is none of each image"
+        return
     if not d_mu.any() and not d_t.any():
-        result.note("kl weight", "The loss has no slope in mu or logvar: the KL weighs 0")
-        return result.skip("there is no KL", *OF_KL)
+        yield "kl weight", "note", "The loss has no slope in mu or logvar: the KL weighs 0"
+        yield "kl formula", "open", "there is no KL"
+        return
     dims = (d_mu / mu).median(dim=0).values  # (D,)
-    used = dims.abs() > 1e-6 * dims.abs().max()
-    wrong = ""
     if not close(d_mu, dims * mu):
-        swapped = not math.isnan(factor_of(d_mu, mu.exp() - 1) * factor_of(d_t, t))
-        at = f"at mu = {mu[0, 0]:.3g} and {mu[1, 0]:.3g} it is {d_mu[0, 0]:.3g} and"
-        wrong = f"The slope in mu is not a factor times mu: {at} {d_mu[1, 0]:.3g}"
-        wrong = "Mu and logvar are swapped" if swapped else wrong
+        swapped = factor_of(d_mu, mu.exp() - 1) and factor_of(d_t, t)
+        at = (
+            f"at mu = {mu[0, 0]:.3g} and {mu[1, 0]:.3g} it is {d_mu[0, 0]:.3g} and {d_mu[1, 0]:.3g}"
+        )
+        wrong = (
+            "Mu and logvar are swapped"
+            if swapped
+            else f"The slope in mu is no multiple of mu: {at}"
+        )
+        yield "kl formula", "fault", wrong
     elif not d_t.any():
-        wrong = "The KL has no slope in logvar: only mu has a price"
+        yield "kl formula", "fault", "The KL has no slope in logvar: only mu has a price"
     else:
         s.dims, s.kl_scale = dims, float(dims.mean())
-        wrong = _reading(s, result, (d_t / dims)[:, used], t[:, used])
-    result.right.append("kl formula")
-    if wrong:
-        result.fault("kl formula", wrong)
-    if math.isnan(s.kl_scale):
-        result.skip("the KL has no known form", *OF_KL)
+        low, high = (float(v) / s.kl_scale for v in dims.aminmax())
+        if not near(low, high):
+            yield "kl weight", "note", f"Dimensions weigh {low:.3g} to {high:.3g} times their mean"
+        used = dims.abs() > 1e-6 * dims.abs().max()
+        yield from _reading(s, (d_t / dims)[:, used], t[:, used])
 
 
-def _alone(s: Subject) -> bool:
-    """Do the slopes of the first image stay when the codes of the others move?"""
-    others = [v.clone() for v in s.planted]
-    for v in others[2:]:
-        v[1:] *= 0.5
-    return all(close(a[:1], b[:1], 1e-3) for a, b in zip(s.slopes(*others)[1:], s.slope[1:]))
-
-
-def _reading(s: Subject, result: Checkup, slope: Tensor, t: Tensor) -> str:
-    """Find what t is to the KL, given its slope over that of 1/2 mu^2 + ...; say what is wrong."""
-    parts = {}  # of the KL's slope: from sigma^2, and from its logarithm
+def _reading(s: Subject, slope: Tensor, t: Tensor) -> Seen:
+    """Find what t is to the KL, given its slope beside that of 1/2 mu^2."""
+    t = t.detach().requires_grad_()
+    rise, fall = {}, {}  # half the slopes of sigma^2 and of its logarithm, of which the KL consists
     for name, (square, _) in READINGS.items():
-        d_square = slope_of(square, t)
-        parts[name] = (0.5 * d_square, 0.5 * d_square / square(t))
-    for name, (rise, fall) in parts.items():
-        factor = factor_of(slope, rise - fall)
+        rise[name] = torch.autograd.grad(square(t).sum(), t)[0] / 2
+        fall[name] = rise[name] / square(t.detach())
+    for one in READINGS:
+        factor = factor_of(slope, rise[one] - fall[one])
         if near(factor, 1):
-            s.reading = name
-            return ""
-        if not math.isnan(factor):
+            s.reading = one
+            return
+        if factor:
             why = "a 1/2 is missing in one of them, or terms are swapped"
-            return f"The part with logvar weighs {factor:.3g} times the part with mu: {why}"
-    for (one, (rise, _)), (other, (_, fall)) in product(parts.items(), parts.items()):
-        if close(slope, rise - fall):
+            seen = f"The part with logvar weighs {factor:.3g} times the part with mu: {why}"
+            yield "kl formula", "fault", seen
+            return
+    for one, other in product(READINGS, READINGS):
+        if close(slope, rise[one] - fall[other]):
             seen = f"The KL takes logvar for {one} in sigma^2 and for {other} in its logarithm"
-            result.fault("variance", seen)
-            return ""
-    return "The slope in logvar is that of no KL to N(0, I)"
+            yield "variance", "fault", seen
+            return
+    yield "kl formula", "fault", "The slope in logvar is that of no KL to N(0, I)"
 
 
-def free_bits(s: Subject, result: Checkup) -> None:
+def free_bits(s: Subject) -> Seen:
     """Has the KL the same weight near the prior, where a floor would make it free?"""
-    if not s.reading:
-        return result.skip("the KL has no known form", "free bits")
-    result.right.append("free bits")
     recon, x, mu, t = s.planted
     low_mu, low_t = 0.05 * mu.sign(), torch.full_like(t, READINGS[s.reading][1](1.0))
-    low = s.slopes(recon, x, low_mu, low_t)[1] / low_mu
-    if close(low.flatten(1), s.dims):
-        return
-    half = (torch.arange(len(mu), device=mu.device) % 2).view(-1, *[1] * (mu.ndim - 1)) == 1
-    mixed = torch.where(half, low_mu, mu)
-    each = (s.slopes(recon, x, mixed, torch.where(half, low_t, t))[1] / mixed).flatten(1)
-    where = "on average over the batch" if close(each, s.dims) else "for each image alone"
-    share = float((low.flatten(1) / s.dims).median())
-    seen = f"Near the prior the KL weighs {share:.3g} of what it weighs far from it, {where}"
-    result.note("free bits", seen)
+    low = (s.slopes(recon, x, low_mu, low_t)[1] / low_mu).flatten(1)
+    if not close(low, s.dims):
+        share = float((low / s.dims).median())
+        seen = f"Near the prior the KL weighs {share:.3g} of what it weighs far from it"
+        yield "free bits", "note", seen
 
 
-def batches(s: Subject, result: Checkup) -> None:
+def batches(s: Subject) -> Seen:
     """Does the loss of a batch grow with it (a sum), or stay (a mean), in D and KL alike?"""
-    twice = s.slopes(*(torch.cat([v, v]) for v in s.planted))
-    shares = [1.0, 1.0]  # of a slope that is left: 1 in a sum, 1/2 in a mean
-    for k in (0, 1):
-        now = twice[k][: len(s.images)]
-        shares[k] = float((now * s.slope[k]).sum() / s.slope[k].square().sum().clamp(min=1e-300))
-    coupled = "batch term" in {finding.name for finding in result.findings}
-    if not s.slope[1].any() or coupled:
-        shares[1] = shares[0]
     if not s.slope[0].any():
-        return result.skip("the loss has no slope in the reconstruction", *OF_BATCH)
-    if coupled:
-        result.skip("the term on mu and logvar is none of each image", "batch size")
-    result.right.extend(OF_BATCH)
-    if not all(near(share, 1, 0.5) for share in shares):
-        seen = f"With twice the images the slope of D is {shares[0]:.3g} of what it was, of the KL "
-        result.fault("batch size", f"{seen}{shares[1]:.3g}: neither a sum nor a mean")
-        return result.skip("the loss is neither a sum nor a mean", "batch sum")
-    s.averaged = (near(shares[0], 0.5), near(shares[1], 0.5))
-    if s.averaged == (False, False):
-        result.note("batch sum", "The loss is a sum over the images of a batch")
-    elif not s.pixel and s.averaged != (True, True):
-        result.fault("batch size", "Of D and KL one is a sum over the batch, one a mean")
-
-
-def balance(s: Subject, result: Checkup) -> None:
-    """What does the KL of an image weigh beside its D, and where does that weight come from?"""
-    if math.isnan(s.d_scale) or not s.averaged:
-        return result.skip(NO_PIXEL, *OF_BALANCE)
-    if math.isnan(s.kl_scale):
+        for name in ("batch size", "batch sum"):
+            yield name, "open", "the loss has no slope in the reconstruction"
         return
-    result.right.extend(OF_BALANCE)
-    width = s.images[0].numel()
-    d, r = _of_one_image(s)
+    twice = s.slopes(*(torch.cat([v, v]) for v in s.planted))
+    pairs = [(old, new[: len(old)]) for old, new in zip(s.slope, twice)][: 2 if s.kl_scale else 1]
+    left = [float((old * new).sum() / old.square().sum()) for old, new in pairs]  # 1/2 in a mean
+    if not s.kl_scale:
+        yield "batch size", "open", "the KL has no known form"
+    s.averaged = tuple(near(share, 0.5) for share in left)
+    if not all(near(share, 1, 0.5) for share in left):
+        shares = " and ".join(f"{share:.3g}" for share in left)
+        seen = f"With twice the images, the slopes of D and KL are {shares} of what they were"
+        yield "batch size", "fault", f"{seen}: neither a sum nor a mean"
+        yield "batch sum", "open", "the loss is neither a sum nor a mean"
+    elif not any(s.averaged):
+        yield "batch sum", "note", "The loss is a sum over the images of a batch"
+    elif not s.pixel and not all(s.averaged):
+        yield "batch size", "fault", "Of D and KL one is a sum over the batch, one a mean"
+    if s.averaged and s.d_scale and s.kl_scale:
+        scales = zip((s.d_scale, s.kl_scale), s.averaged)
+        s.weights = tuple(w * len(s.images) if mean else w for w, mean in scales)
+
+
+def balance(s: Subject) -> Seen:
+    """What does the KL of an image weigh beside its D, and where does that weight come from?"""
+    d, r = s.weights
     if min(d, r) < 0:
         seen = f"D has the weight {d:.3g}, the KL {r:.3g}; in -ELBO = D + KL both are above 0"
-        result.fault("kl sign", seen)
-        d, r = abs(d), abs(r)
-    plain = (1, 2) if s.pixel == "squared error" else (1,)  # half squares, or squares
-    over_pixels, over_dims = near(d * width, *plain), _over_dims(s, r)
-    written = r * len(s.dims) if over_dims else r  # the weight that somebody wrote
-    beta = r / d
-    if s.averaged[0] != s.averaged[1]:
-        return _unequal(s, result, near(d, *plain), over_pixels, over_dims, (d, r))
+        yield "kl sign", "fault", seen
+    d, r = abs(d), abs(r)
+    width, dims = s.images[0].numel(), len(s.dims)
+    plain = (1, 2) if s.pixel == SQUARES else (1,)  # half squares, or squares
+    over_pixels, over_dims = near(d * width, *plain), _over_dims(s)
+    beta, written = r / d, r * dims if over_dims else r  # in effect, and as somebody wrote it
+    if s.averaged[0] != s.averaged[1]:  # one of them is a sum over the batch
+        now = f"for {len(s.images)} images the KL weighs {abs(s.kl_scale / s.d_scale):.3g} times D"
+        if s.averaged[1] and near(d, *plain):
+            yield "kl averaged", "fault", f"D is a sum over the batch, the KL a mean: {now}"
+        elif s.averaged[0] and over_pixels:
+            yield "pixels averaged", "fault", f"D is a mean over the pixels, the KL a sum: {now}"
+        else:
+            fixed, by = ("D", d) if s.averaged[1] else ("the KL", r)
+            seen = (
+                f"Of D and KL one is a mean over the batch, but {fixed} is divided by {1 / by:.4g}"
+            )
+            yield "batch size", "fault", f"{seen}: {now}"
+        for name in ("pixels averaged", "kl averaged", "kl weight"):
+            yield name, "open", "it depends on the batch"
+        return
     # A weight of 1/784 repairs a mean over pixels: only what moves beta away from 1 is a fault.
     mixed = not near(beta, 1) and abs(math.log(beta)) >= abs(math.log(written)) - 1e-3
     seen = f"so the KL weighs beta = {beta:.4g} times D"
     if mixed and over_pixels:
-        result.fault("pixels averaged", f"D is a mean over {width} pixels, {seen}")
+        yield "pixels averaged", "fault", f"D is a mean over {width} pixels, {seen}"
     if mixed and over_dims:
-        result.fault("kl averaged", f"The KL is a mean over {len(s.dims)} dimensions, {seen}")
-    if not close(s.dims, s.dims.mean().expand_as(s.dims)):
-        _uneven(s, result)
-    elif (mixed and (over_pixels or over_dims)) or s.pixel not in BERNOULLI:
+        yield "kl averaged", "fault", f"The KL is a mean over {dims} dimensions, {seen}"
+    if (mixed and (over_pixels or over_dims)) or s.pixel not in BERNOULLI:
         if not near(written, 1) and not near(beta, *(1 / p for p in plain)):
-            result.note("kl weight", f"The KL is multiplied by {written:.4g}")
+            yield "kl weight", "note", f"The KL is multiplied by {written:.4g}"
     elif near(beta, 2):
-        result.note("kl formula", "The KL is twice the closed form: a 1/2 is missing, or beta = 2")
+        seen = "The KL is twice the closed form: a 1/2 is missing, or beta = 2"
+        yield "kl formula", "note", seen
     elif not near(beta, 1):
-        result.note("kl weight", f"The KL weighs beta = {beta:.4g} times D")
+        yield "kl weight", "note", f"The KL weighs beta = {beta:.4g} times D"
 
 
-def _of_one_image(s: Subject) -> tuple[float, float]:
-    """The weights of D and KL, without a mean over the batch."""
-    rows = [len(s.images) if averaged else 1 for averaged in s.averaged]
-    return s.d_scale * rows[0], s.kl_scale * rows[1]
-
-
-def _uneven(s: Subject, result: Checkup) -> None:
-    low, high = (float(v / s.dims.mean()) for v in s.dims.aminmax())
-    seen = f"The KL of a dimension weighs {low:.3g} to {high:.3g} times their mean"
-    result.note("kl weight", seen)
-
-
-def _unequal(
-    s: Subject, result: Checkup, d_plain: bool, over_pixels: bool, over_dims: bool, scales: Any
-) -> None:
-    """D is a sum over the batch and the KL is none, or the other way round."""
-    now = f"for {len(s.images)} images the KL weighs {s.kl_scale / s.d_scale:.3g} times D"
-    if s.averaged[1] and d_plain:
-        over = "the batch and its dimensions" if over_dims else "the batch"
-        result.fault("kl averaged", f"D is a sum, the KL a mean over {over}: {now}")
-    elif s.averaged[0] and over_pixels:
-        result.fault("pixels averaged", f"D is a mean over the pixels, the KL a sum: {now}")
-    else:
-        fixed, by = ("D", scales[0]) if s.averaged[1] else ("the KL", scales[1])
-        how = "never divided" if near(by, 1) else f"always divided by {1 / by:.4g}"
-        seen = f"One term is divided by the number of images, but {fixed} is {how}: {now}"
-        result.fault("batch size", seen)
-    if not close(s.dims, s.dims.mean().expand_as(s.dims)):
-        _uneven(s, result)
-    result.skip("it depends on the batch", *OF_BALANCE[1:])
-
-
-def _over_dims(s: Subject, scale: float) -> bool:
+def _over_dims(s: Subject) -> bool:
     """Does the slope halve when there are twice as many dimensions?"""
     recon, x, mu, t = s.planted
     try:
         wide = s.slopes(recon, x, torch.cat([mu, mu], 1), torch.cat([t, t], 1))[1]
     except Exception:  # a loss that has a weight for each dimension takes no more of them
-        return len(s.dims) > 1 and near(scale * len(s.dims), 1)
+        return len(s.dims) > 1 and near(abs(s.weights[1]) * len(s.dims), 1)
     return near(float((wide[:, : mu.shape[1]] / mu).mean()) / s.kl_scale, 0.5)
 
 
-def likelihood(s: Subject, result: Checkup) -> None:
+def likelihood(s: Subject) -> Seen:
     """A squared error is a Gaussian: name its sigma, and the beta that it hides."""
-    if not s.pixel:
-        return result.skip(NO_PIXEL, "likelihood")
-    result.right.append("likelihood")
-    if s.pixel == "Bernoulli with recon and x swapped":
-        seen = "The slope in a pixel is that of a cross-entropy with recon and x swapped"
-        result.fault("likelihood", seen)
-    if s.pixel in BERNOULLI or math.isnan(s.kl_scale) or not s.averaged:
-        return
-    d, r = _of_one_image(s)
-    if s.pixel == "absolute error":
-        return result.note("likelihood", f"Absolute error: a Laplace of scale {abs(r / d):.3g}")
-    left = float((s.own.recon - s.images.reshape_as(s.own.recon)).square().mean())
-    seen = (
-        f"Squared error: a Gaussian of sigma = {math.sqrt(abs(r / d)):.3g}; this model misses by "
-    )
-    hidden = f"{math.sqrt(left):.3g}, a sigma beside which the KL weighs {abs(r / d) / left:.3g}"
-    result.note("likelihood", seen + hidden)
+    if s.pixel == SWAPPED:
+        yield "likelihood", "fault", "The slope is that of a cross-entropy with recon and x swapped"
+    elif s.pixel not in BERNOULLI and not s.weights:
+        yield "likelihood", "open", "D and KL have no known weights"
+    elif s.pixel not in BERNOULLI:
+        ratio = abs(s.weights[1] / s.weights[0])
+        if s.pixel == SQUARES:
+            miss = float((s.own.recon - s.images.reshape_as(s.own.recon)).square().mean())
+            seen = f"Squared error: a Gaussian of sigma = {math.sqrt(ratio):.3g}; this model misses"
+            hidden = f"{math.sqrt(miss):.3g}, a sigma beside which the KL weighs {ratio / miss:.3g}"
+            yield "likelihood", "note", f"{seen} by {hidden}"
+        else:
+            yield "likelihood", "note", f"Absolute error: a Laplace of scale {ratio:.3g}"
 
 
-def values(s: Subject, result: Checkup) -> None:
+def values(s: Subject) -> Seen:
     """Are images and the decoder's outputs where the likelihood wants them?"""
-    if not s.pixel:
-        return result.skip(NO_PIXEL, "range", "targets")
-    result.right.extend(["range", "targets"])
     low, high = (float(v) for v in s.images.aminmax())
     if s.pixel in BERNOULLI and (low < 0 or high > 1):
-        result.fault("targets", f"The images reach from {low:.3g} to {high:.3g}")
-    if not s.finite:
-        return result.skip("the model's outputs are not finite", "range")
+        s.fit = False
+        yield "targets", "fault", f"The images reach from {low:.3g} to {high:.3g}"
     low, high = (float(v) for v in s.own.recon.aminmax())
-    inside = low >= -1e-6 and high <= 1 + 1e-6
-    twice = low > 0.4999 and high < 0.7312  # a sigmoid of what is in [0, 1]
-    wrong = {
-        "Bernoulli after two sigmoids": "the loss applies a sigmoid twice",
-        "Bernoulli on probabilities": ("a sigmoid of a sigmoid" if twice else "") if inside
-        else "the loss wants probabilities",
-        "Bernoulli on logits": "as after a sigmoid, and the loss applies another" if inside else "",
-    }.get(s.pixel)  # fmt: skip
+    wrong = ""
+    if s.pixel == TWICE:
+        wrong = "the loss applies a sigmoid twice"
+    elif low < -1e-6 or high > 1 + 1e-6:
+        wrong = "the loss wants probabilities" if s.pixel == PROBABILITIES else ""
+    elif s.pixel == LOGITS:
+        wrong = "as after a sigmoid, and the loss applies another"
+    elif s.pixel == PROBABILITIES and low > 0.4999 and high < 0.7312:
+        wrong = "a sigmoid of what is in [0, 1], as of a sigmoid"
     if wrong:
-        seen = f"The decoder's outputs reach from {low:.3g} to {high:.3g}: {wrong}"
-        result.fault("range", seen)
+        s.fit = False
+        yield "range", "fault", f"The decoder's outputs reach from {low:.3g} to {high:.3g}: {wrong}"
 
 
 # --- the model ------------------------------------------------------------------------------------
 
 
-def noise(s: Subject, result: Checkup) -> None:
+def noise(s: Subject) -> Seen:
     """Is z = mu + sigma * noise, with fresh noise for each image and dimension, in both modes?"""
-    if not s.finite:
-        return result.skip("the model's outputs are not finite", *OF_NOISE)
-    seen = {mode: _noise_in(s, train=mode == "train") for mode in ("train", "eval")}
-    result.right.append("noise")
-    wrong = {mode: words for mode, (kind, words, _) in seen.items() if kind == "wrong"}
-    if wrong:
-        where = " and ".join(wrong)
-        result.fault("noise", f"In {where} mode {'; '.join(dict.fromkeys(wrong.values()))}")
-    for kind, words, _ in seen.values():
-        if kind == "unknown":
-            result.skip(words, "noise")
-    pair = next((pair for _, _, pair in seen.values() if pair), None)
-    if pair is None:
-        return result.skip("z could not be told from outside", "variance", "detached")
-    variance(s, result, *pair)
-    if torch.equal(pair[0].recon, pair[1].recon):
-        return result.skip("the decoder does not listen to z", "detached")
-    detached(s, result)
+    for mode in ("eval", "train"):  # what the first finds out about z is kept if there is no other
+        for level, words in _noise_in(s, train=mode == "train"):
+            yield "noise", level, f"In {mode} mode {words}"
 
 
-def _noise_in(s: Subject, *, train: bool) -> tuple[str, str, tuple[Run, Run] | None]:
-    """Right, wrong or unknown; what was seen; passes without and with noise that hold just z."""
-    with torch.no_grad():
-        still, moved = (s.run(level, train=train) for level in (0.0, 1.0))
-        first, second, again = (s.run(None, train=train, seed=k) for k in (1, 2, 1))
+def _noise_in(s: Subject, *, train: bool) -> Iterator[tuple[str, str]]:
+    still, moved = (s.run(level, train=train) for level in (0.0, 1.0))
+    first, again, other = (s.run(None, train=train, seed=seed) for seed in (1, 1, 2))
     kinds = {kind for kind, _ in moved.drawn}
-    at = [k for k in range(len(still.held)) if _is_z(k, still, moved)] if "normal" in kinds else []
-    if at:
-        frozen = torch.equal(first.held[at[-1]], second.held[at[-1]])
-        still.held, moved.held = still.held[at[-1] :][:1], moved.held[at[-1] :][:1]
-        shape = max((shape for kind, shape in moved.drawn if kind == "normal"), key=math.prod)
-        if math.prod(shape) < still.mu.numel():
-            words = f"one draw of shape {tuple(shape)} serves mu of shape {tuple(still.mu.shape)}"
-            return "wrong", words, (still, moved)
-        words = "the noise is the same in every pass" if frozen else ""
-        return "wrong" if frozen else "right", words, (still, moved)
-    if "uniform" in kinds and "normal" not in kinds:
-        return _uniform_in(s, train)
-    if "normal" in kinds and not close(still.recon, moved.recon, 1e-6):
-        return "unknown", "noise comes to the decoder, but not as mu + sigma * noise", None
-    if "other" in kinds or not close(first.recon, again.recon, 1e-4):
-        return "unknown", "there is noise of another kind, or from elsewhere than PyTorch", None
-    return "wrong", "z is mu, or mu and a constant: no noise comes to the decoder", None
+    mu = still.mu.flatten()
+    at = [
+        k
+        for k, (a, b) in enumerate(zip(still.held, moved.held))
+        if close(a.flatten(), mu, 1e-5) and not close(b, a, 1e-6) and bool(b.isfinite().all())
+    ]
+    if at and kinds & {"normal", "uniform"}:
+        still.held, moved.held = [still.held[at[-1]]], [moved.held[at[-1]]]
+        s.passes = (still, moved)
+        shape = max(
+            (shape for kind, shape in moved.drawn if kind in ("normal", "uniform")), key=math.prod
+        )
+        if "normal" not in kinds:
+            yield "fault", "the noise is uniform, not normal"
+        elif math.prod(shape) < mu.numel():
+            yield (
+                "fault",
+                f"one draw of shape {tuple(shape)} serves mu of shape {tuple(still.mu.shape)}",
+            )
+        elif torch.equal(first.held[at[-1]], other.held[at[-1]]):
+            yield "fault", "the noise is the same in every pass"
+    elif (
+        "other" in kinds
+        or not close(still.recon, moved.recon, 1e-6)
+        or not close(first.recon, again.recon, 1e-4)
+    ):
+        yield "open", "there is noise, but not as mu + sigma * noise, or not by PyTorch"
+    else:
+        yield "fault", "z is mu, or mu and a constant: no noise comes to the decoder"
 
 
-def _is_z(k: int, still: Run, moved: Run) -> bool:
-    """Is the k-th tensor mu without noise, and does it move with noise?"""
-    if k >= len(moved.held):
-        return False
-    a, b = still.held[k].flatten(), moved.held[k].flatten()
-    return close(a, still.mu.flatten(), 1e-5) and not close(b, a, 1e-6)
-
-
-def _uniform_in(s: Subject, train: bool) -> tuple[str, str, None]:
-    """Uniform numbers instead of normal ones, or to make normal ones from, which is not linear?"""
-    with torch.no_grad():
-        runs = [s.run(level, train=train) for level in (0.0, 0.8, 1.6)]  # 0.5, 0.7, 0.9
-    mu = runs[0].mu.flatten()
-    for half, more, most in zip(*(run.held for run in runs)):
-        at_half, at_zero = half.flatten(), (half - 2.5 * (more - half)).flatten()
-        linear = close(most - more, more - half, 1e-3) and not close(more, half, 1e-6)
-        if linear and (close(at_half, mu, 1e-5) or close(at_zero, mu, 1e-5)):
-            return "wrong", "the noise is uniform, not normal", None
-    return "unknown", "uniform numbers are drawn, and what becomes of them is not seen", None
-
-
-def variance(s: Subject, result: Checkup, still: Run, moved: Run) -> None:
+def variance(s: Subject) -> Seen:
     """Is the sigma of the noise the one that the KL has a price for?"""
-    if not s.reading:
-        return result.skip("the KL has no known form", "variance")
-    result.right.append("variance")
+    still, moved = s.passes
     sigma = (moved.held[0] - still.held[0]).abs().flatten()  # the noise is +-1
     read = {name: square(still.t.flatten()).sqrt() for name, (square, _) in READINGS.items()}
     rounding = max(1e-3, 8 * torch.finfo(sigma.dtype).eps)
@@ -783,111 +656,113 @@ def variance(s: Subject, result: Checkup, still: Run, moved: Run) -> None:
         fit = f"as if it were {fits[0]}" if fits else "as none of these"
         first = f"sigma is {float(read[s.reading][0]):.3g} for the first entry of logvar"
         seen = f"To the KL, logvar is {s.reading}, and {first}; the noise has {float(sigma[0]):.3g}"
-        result.fault("variance", f"{seen}, {fit}")
+        yield "variance", "fault", f"{seen}, {fit}"
     elif len(fits) > 1:
-        result.skip("every sigma is too close to 1 to tell", "variance")
+        yield "variance", "open", "every sigma is too close to 1 to tell"
 
 
-def detached(s: Subject, result: Checkup) -> None:
+def detached(s: Subject) -> Seen:
     """Do the weights of mu alone, and those of logvar alone, move the reconstruction?"""
-    run = s.run(1.0, train=True)
+    run = s.run(1.0, train=True, grad=True)
     weights = [p for p in s.model.parameters() if p.requires_grad]
 
     def reach(of: Tensor) -> Tensor:
-        if not of.requires_grad or not weights:
-            return torch.zeros(1, device=of.device)
-        mixed = (of * torch.linspace(1, 2, of.numel()).to(of).view_as(of)).sum()
-        found = torch.autograd.grad(mixed, weights, retain_graph=True, allow_unused=True)
-        return torch.cat([(w * 0 if g is None else g).flatten() for g, w in zip(found, weights)])
+        mixed = (of * torch.rand_like(of)).sum()
+        slopes = torch.autograd.grad(mixed, weights, retain_graph=True, materialize_grads=True)
+        return torch.cat([slope.flatten() for slope in slopes])
 
     recon, mu, t = reach(run.recon), reach(run.mu), reach(run.t)
     alone = {"mu": (mu != 0) & (t == 0), "logvar": (t != 0) & (mu == 0)}
-    if not all(bool(mask.any()) for mask in alone.values()):
-        return result.skip("no weight belongs to mu or logvar alone", "detached")
-    result.right.append("detached")
-    deaf = [f"{int(mask.sum())} of {k}" for k, mask in alone.items() if not (recon * mask).any()]
-    if deaf:
-        seen = (
-            f"The reconstruction has slope 0 in all weights that make it alone, {', '.join(deaf)}"
-        )
-        result.fault("detached", seen)
+    deaf = [f"{int(mask.sum())} of {k}" for k, mask in alone.items() if not recon[mask].any()]
+    if torch.equal(s.passes[0].recon, s.passes[1].recon):
+        yield "detached", "open", "the decoder does not listen to z"
+    elif not all(bool(mask.any()) for mask in alone.values()):
+        yield "detached", "open", "no weight belongs to mu or logvar alone"
+    elif deaf:
+        seen = "The reconstruction has slope 0 in all weights that make it alone"
+        yield "detached", "fault", f"{seen}, {', '.join(deaf)}"
 
 
-def modes(s: Subject, result: Checkup) -> None:
+def modes(s: Subject) -> Seen:
     """Is the loss the same in eval and train mode when z = mu in both?"""
-    if _unfit(s, result, "modes"):
-        return
-    with torch.no_grad():  # train mode last: there BatchNorm moves its averages
-        runs = [s.run(0.0, train=train) for train in (False, False, True)]
-        low, again, high = (float(s.value(run.recon, s.images, run.mu, run.t)) for run in runs)
+    # train mode last: there BatchNorm moves its averages
+    runs = [s.run(0.0, train=train) for train in (False, False, True)]
+    low, again, high = (float(s.value(run.recon, s.images, run.mu, run.t)) for run in runs)
     if not math.isclose(low, again, rel_tol=1e-6):  # a GPU may add in another order
-        return result.skip("the loss changes without a change of mode", "modes")
-    result.right.append("modes")
-    if not math.isclose(low, high, rel_tol=1e-5, abs_tol=1e-5):
+        yield "modes", "open", "the loss changes without a change of mode"
+    elif not math.isclose(low, high, rel_tol=1e-5, abs_tol=1e-5):
         seen = f"With z = mu the loss is {low:.5g} in eval mode and {high:.5g} in train mode"
-        result.note("modes", seen)
+        yield "modes", "note", seen
 
 
-def _unfit(s: Subject, result: Checkup, name: str) -> bool:
-    """Does the loss not take the model's own outputs? On a GPU, to try it would end Python."""
-    unfit = not s.finite or any(f.name in ("range", "targets") for f in result.findings)
-    if unfit:
-        result.skip("the loss does not take what the model gives", name)
-    return unfit
-
-
-def extremes(s: Subject, result: Checkup) -> None:
+def extremes(s: Subject) -> Seen:
     """Is the slope finite on these images, for saturated pixels, and for small and large sigma?"""
     if not s.finite:
-        return result.fault("not finite", "The model's outputs hold NaN or infinity")
-    recon = s.planted[0]
-    ends = {BERNOULLI[0]: (0.0, 1.0), BERNOULLI[1]: (-60.0, 60.0), "squared error": (-10.0, 10.0)}
+        yield "not finite", "fault", "The model's outputs hold NaN or infinity"
+        return
+    if not s.fit:
+        yield "not finite", "open", "the loss does not take what the model gives"
+
+    def stays_finite(changed: dict[int, Tensor]) -> bool:
+        plants = [changed.get(k, v).to(s.own.recon.dtype) for k, v in enumerate(s.planted)]
+        return all(bool(slope.isfinite().all()) for slope in s.slopes(*plants))
+
+    recon, _, _, t = s.planted
+    ends = {PROBABILITIES: (0.0, 1.0), LOGITS: (-60.0, 60.0), SQUARES: (-10.0, 10.0)}
     low, high = ends.get(s.pixel, (0.1, 0.9))
     third = torch.arange(recon.numel(), device=recon.device).view_as(recon) % 3 == 0
     tried = {f"for outputs of {low:g} and {high:g}": {0: torch.where(third, low, high)}}
-    far = min(20.0, 0.8 * math.log(torch.finfo(s.own.t.dtype).max))  # half precision ends at 11
-    for power in (-far, far):
-        t = READINGS[s.reading or "log sigma^2"][1](math.exp(power))
-        tried[f"for sigma^2 = exp({power:.3g})"] = {3: torch.full_like(s.planted[3], t)}
-    if not _unfit(s, result, "not finite"):
-        tried["on these images"] = dict(enumerate((s.own.recon, s.images, s.own.mu, s.own.t)))
-    result.right.append("not finite")
-    for where, changed in tried.items():
-        if not _stays_finite(s, changed):
-            return result.fault("not finite", f"The slope of the loss is not finite {where}")
-
-
-def _stays_finite(s: Subject, changed: dict[int, Tensor]) -> bool:
-    """In the model's own precision, with some of the planted tensors changed."""
-    plants = [changed.get(k, v).to(s.own.recon.dtype) for k, v in enumerate(s.planted)]
-    return all(bool(slope.isfinite().all()) for slope in s.slopes(*plants))
-
-
-def overflow(s: Subject, result: Checkup) -> None:
-    """Can exp(logvar) overflow: would the loss let it, and can the encoder come so far?"""
     limit = math.log(torch.finfo(s.own.t.dtype).max)
-    if "not finite" not in result.right or not s.reading.startswith("log"):
-        return
-    if _stays_finite(s, {3: torch.full_like(s.planted[3], 2 * limit)}):
-        return
-    with torch.no_grad():
-        far = [float(s.run(0.0, train=False, factor=k).t.max()) for k in (-1e6, 1e6)]
-    if not max(far) < limit:
-        seen = f"Nothing bounds logvar, and its exponential overflows above {limit:.3g}"
-        result.note("not finite", seen)
+    far = min(20.0, 0.8 * limit)  # half precision ends at 11
+    for power in (-far, far):
+        value = READINGS[s.reading or "log sigma^2"][1](math.exp(power))
+        tried[f"for sigma^2 = exp({power:.3g})"] = {3: torch.full_like(t, value)}
+    if s.fit:
+        tried["on these images"] = dict(enumerate((s.own.recon, s.images, s.own.mu, s.own.t)))
+    where = next((where for where, changed in tried.items() if not stays_finite(changed)), "")
+    if where:
+        yield "not finite", "fault", f"The slope of the loss is not finite {where}"
+    elif s.reading.startswith("log") and not stays_finite({3: torch.full_like(t, 2 * limit)}):
+        reach = max(float(s.run(0.0, train=False, factor=k).t.max()) for k in (-1e6, 1e6))
+        if not reach < limit:
+            seen = f"Nothing bounds logvar, and its exponential overflows above {limit:.3g}"
+            yield "not finite", "note", seen
 
 
-# Every probe, and the names that it alone could settle.
-PROBES: dict[Callable[[Subject, Checkup], None], tuple[str, ...]] = {
-    pixels: (),
-    kl: ("kl formula", "batch term", *OF_KL),
-    free_bits: ("free bits",),
-    batches: OF_BATCH,
-    balance: OF_BALANCE,
-    likelihood: ("likelihood",),
-    values: ("range", "targets"),
-    noise: OF_NOISE,
-    modes: ("modes",),
-    extremes: ("not finite",),
-    overflow: ("not finite",),
+# What a probe needs to know of its subject, and what is said if that is unknown.
+NEEDS = {
+    "finite": "the model's outputs are not finite",
+    "pixel": "the slope in a pixel is that of no known likelihood",
+    "reading": "the KL has no known form",
+    "weights": "D and KL have no known weights",
+    "passes": "z could not be told from outside",
+    "fit": "the loss does not take what the model gives",
 }
+# Every probe, what it needs, and the names that it settles: right, if it says nothing of them.
+PROBES: dict[Callable[[Subject], Seen], tuple[str, tuple[str, ...]]] = {
+    pixels: ("", ()),
+    kl: ("", ("kl formula", "batch term", "variance")),
+    free_bits: ("reading", ("free bits",)),
+    batches: ("", ("batch size", "batch sum")),
+    balance: ("pixel weights", ("kl sign", "kl weight", "kl averaged", "pixels averaged")),
+    likelihood: ("pixel", ("likelihood",)),
+    values: ("pixel finite", ("range", "targets")),
+    noise: ("finite", ("noise",)),
+    variance: ("reading passes", ("variance",)),
+    detached: ("passes", ("detached",)),
+    modes: ("finite fit", ("modes",)),
+    extremes: ("", ("not finite",)),
+}
+
+
+def examine(s: Subject) -> Seen:
+    """What every probe sees, and what is left open for want of something or by an error."""
+    for probe, (needs, names) in PROBES.items():
+        missing = [
+            why for need, why in NEEDS.items() if need in needs.split() and not getattr(s, need)
+        ]
+        try:
+            yield from ((name, "open", missing[0]) for name in names) if missing else probe(s)
+        except Exception as error:  # of the user's code, where a probe leads it
+            for name in names:
+                yield name, "open", f"{type(error).__name__}: {error}"[:200]

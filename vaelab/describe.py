@@ -7,11 +7,13 @@ titles, axes, and where each line begins and ends. Pages put them into the `alt`
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from IPython import get_ipython
+from matplotlib.dates import DateLocator, num2date
 
 MOST = 12  # lines, bars or labels that are told one by one
 
@@ -43,7 +45,14 @@ def describe_what_is_shown() -> None:
 
 
 def _metadata(figure: Any, **_: Any) -> tuple[dict, dict]:
-    return {}, {"image/png": {"alt": describe(figure)}}
+    """The words, where there are any; a figure that defies them is shown without, in silence."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            words = describe(figure)
+    except Exception:  # anyone's figure may hold anything, and must be seen all the same
+        words = ""
+    return {}, {"image/png": {"alt": words}} if words else {}
 
 
 def _panel(ax: Any) -> Iterator[str]:
@@ -84,14 +93,15 @@ def _pictures(ax: Any) -> Iterator[str]:
 def _lines(ax: Any) -> Iterator[str]:
     """Every line with a name, and those without one if that leaves only single points."""
     errors = [group for group in ax.containers if hasattr(group, "has_yerr")]
-    names = {group.lines[0]: group.get_label() for group in errors}
+    names = {group.lines[0]: group.get_label() for group in errors if group.lines[0]}
     drawn = [line for line in ax.lines if len(line.get_xdata())]
     names |= {line: line.get_label() for line in drawn if line.get_label()[:1] != "_"}
     yield from (f"{_plain(name)}: {_course(line)}." for line, name in names.items())
     rest = [line for line in drawn if line not in names and len(line.get_xdata()) > 1]
     if all(len(line.get_xdata()) == 1 for line in names):
         yield from _unnamed(rest)
-    keys = [_plain(line.get_label()) for line in ax.lines if not len(line.get_xdata())]
+    empty = [line.get_label() for line in ax.lines if not len(line.get_xdata())]
+    keys = [_plain(label) for label in empty if label[:1] != "_"]
     if keys:
         yield f"Key: {_list(keys)}."
 
@@ -101,24 +111,28 @@ def _unnamed(lines: list[Any]) -> Iterator[str]:
     if len(lines) <= MOST:
         yield from (f"A line: {_course(line)}." for line in lines)
         return
-    ends = np.array([line.get_ydata()[[0, -1]] for line in lines])  # (lines, 2)
+    ends = np.array([line.get_ydata(orig=False)[[0, -1]] for line in lines])  # (lines, 2)
     first, last = (f"{_number(end.min())} and {_number(end.max())}" for end in ends.T)
     yield f"{len(lines)} lines: they begin between {first} and end between {last}."
 
 
 def _course(line: Any) -> str:
     """Where a line begins and ends, and where it is lowest and highest in between."""
-    x, y = (np.asarray(part, dtype=float) for part in line.get_data())
-    x = x.round(6)  # a grid through zero may miss it by a rounding error
+    x, y = (np.asarray(part, dtype=float) for part in line.get_data(orig=False))
+    x, y = (part[~np.isnan(x + y)] for part in (x.round(6), y))  # a grid through zero may miss it
+    if not len(x):
+        return "no number to draw"
+    across, up = line.axes.xaxis, line.axes.yaxis
     if len(x) == 1:
-        return f"a point at {_number(x[0])}, {_number(y[0])}"
+        return f"a point at {_place(across, x[0])}, {_place(up, y[0])}"
     if len(x) == 2 and (y[0] == y[1] or x[0] == x[1]):  # axhline and axvline among them
-        return f"level at {_number(y[0])}" if y[0] == y[1] else f"upright at {_number(x[0])}"
-    words = [f"from {_number(y[0])} at {_number(x[0])} to {_number(y[-1])} at {_number(x[-1])}"]
-    if not np.isnan(y).all():
-        for name, i in (("lowest", np.nanargmin(y)), ("highest", np.nanargmax(y))):
-            if y[i] not in (y[0], y[-1]):
-                words.append(f"{name} {_number(y[i])} at {_number(x[i])}")
+        level = y[0] == y[1]
+        return f"level at {_place(up, y[0])}" if level else f"upright at {_place(across, x[0])}"
+    at = [f"{_place(up, y[i])} at {_place(across, x[i])}" for i in range(len(x))]
+    words = [f"from {at[0]} to {at[-1]}"]
+    for name, i in (("lowest", y.argmin()), ("highest", y.argmax())):
+        if y[i] not in (y[0], y[-1]):
+            words.append(f"{name} {at[i]}")
     return ", ".join(words)
 
 
@@ -140,11 +154,12 @@ def _points(ax: Any) -> Iterator[str]:
     """Every named group of points, and fields of color."""
     for part in ax.collections:
         kind, name = type(part).__name__, str(part.get_label())
-        if kind == "PathCollection":
-            at = ", ".join(map(_number, part.get_offsets().mean(axis=0)))
+        if kind == "PathCollection" and len(part.get_offsets()):
+            middle = zip((ax.xaxis, ax.yaxis), part.get_offsets().mean(axis=0))
+            at = ", ".join(_place(axis, value) for axis, value in middle)
             who = "" if name.startswith("_") else f" {_plain(name)}"
             yield f"{len(part.get_offsets())} points{who} around {at}."
-        elif kind == "QuadMesh":
+        elif kind == "QuadMesh" and np.ma.count(part.get_array()):
             field = part.get_array()
             low, high = _number(field.min()), _number(field.max())
             yield f"A field of {' by '.join(map(str, field.shape))} colors, {low} to {high}."
@@ -158,7 +173,15 @@ def _axis(axis: Any) -> str:
     named = [text for text in _ticks(axis) if re.search(r"[^\W\d_]{2}", text)]
     if named:
         return f"{label}, {_list(named)}"
-    return f"{label}, {_number(low)} to {_number(high)}{scale}"
+    return f"{label}, {_place(axis, low)} to {_place(axis, high)}{scale}"
+
+
+def _place(axis: Any, value: float) -> str:
+    """A value on an axis: a number, or the name or date that stands there."""
+    if isinstance(axis.get_major_locator(), DateLocator):
+        return f"{num2date(value):%Y-%m-%d %H:%M}".removesuffix(" 00:00")
+    named = axis.have_units() and axis.get_major_formatter()(value)
+    return _plain(named) if named else _number(value)
 
 
 def _ticks(axis: Any) -> list[str]:

@@ -4,23 +4,13 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .checks import (
-    check_digits,
-    check_indices,
-    check_inputs,
-    check_labels,
-    check_means,
-    check_model,
-    check_range,
-    check_sizes,
-    device_of,
-)
+from . import checks
 from .data import Digits
 from .model import Model
 from .runs import fitting, measuring
@@ -57,8 +47,8 @@ def active_units(mu: Tensor, threshold: float = 0.01) -> int:
     Source:
         Burda et al. (2016), Section 5.2.
     """
-    check_range("threshold", threshold, 0, math.inf, "[)")
-    check_means(mu)
+    checks.check_range("threshold", threshold, 0, math.inf, "[)")
+    checks.check_means(mu)
     return int((mu.var(dim=0) > threshold).sum())
 
 
@@ -74,7 +64,7 @@ def decoder_weight_norms(model: Model) -> Tensor:
     Raises:
         TypeError: if ``model`` is no VAE or RowGRUVAE.
     """
-    check_model(model, "from_latent")
+    checks.check_model(model, "from_latent")
     return model.from_latent.weight.detach().norm(dim=0).cpu()  # (H, D) -> (D,)
 
 
@@ -93,11 +83,11 @@ def encode_all(model: Model, images: Tensor, batch_size: int = 1000) -> tuple[Te
         TypeError, ValueError: if ``images`` are not pixels in [0, 1] as the model takes them, or
             ``batch_size`` is not a positive integer.
     """
-    images = check_inputs(model, images)
-    check_sizes(batch_size=batch_size)
+    images = checks.check_inputs(model, images)
+    checks.check_sizes(batch_size=batch_size)
     with measuring(model) as exact:
         batches = images.split(batch_size)
-        parts = [exact.encode(batch.to(device_of(model))) for batch in batches]
+        parts = [exact.encode(batch.to(checks.device_of(model))) for batch in batches]
     mus, logvars = zip(*parts)
     return torch.cat(mus).cpu(), torch.cat(logvars).cpu()
 
@@ -128,10 +118,10 @@ def iw_log_likelihood(
     Source:
         Burda et al. (2016), Equation 8.
     """
-    images = check_inputs(model, images)
-    check_sizes(samples=samples, rows=rows)
+    images = checks.check_inputs(model, images)
+    checks.check_sizes(samples=samples, rows=rows)
     with measuring(model, seed) as exact:
-        batches = images.to(device_of(model)).split(max(1, min(250, rows)))
+        batches = images.to(checks.device_of(model)).split(max(1, min(250, rows)))
         bounds = [iw_batch(exact, x, samples, rows) for x in batches]
     return torch.cat(bounds).cpu()
 
@@ -184,7 +174,7 @@ def mutual_information(
     Source:
         He et al. (2019), Section 4.2; Hoffman and Johnson (2016) for the index interpretation.
     """
-    check_sizes(block=block)
+    checks.check_sizes(block=block)
     mu, logvar = (part.double() for part in encode_all(model, images))  # (N, D)
     own, aggregate = [], []
     with measuring(model, seed):
@@ -226,10 +216,8 @@ def linear_probe(model: Model, digits: Digits, *, penalty: float = 1e-3) -> floa
     Source:
         Alain and Bengio (2017), Understanding intermediate layers using linear classifier probes.
     """
-    check_range("penalty", penalty, 0, math.inf, "[)")
-    check_digits(model, digits)
-    check_labels(digits.train_labels, len(digits.train), "digits.train_labels")
-    check_labels(digits.test_labels, len(digits.test), "digits.test_labels")
+    checks.check_range("penalty", penalty, 0, math.inf, "[)")
+    checks.check_digits(model, digits, labelled=True)
     train, test = (encode_all(model, part)[0] for part in (digits.train, digits.test))  # (N, D)
     with fitting():
         mean, std = train.mean(dim=0), train.std(dim=0).clamp(min=1e-6)
@@ -264,6 +252,33 @@ def logistic_regression(x: Tensor, labels: Tensor, penalty: float) -> tuple[Tens
     return weight[:-1].detach(), weight[-1].detach()
 
 
+def pca_rates(images: Tensor, noise: float, latent_dim: int) -> Tensor:
+    """The KL of each dimension of the best `LinearVAE`, on the images that it was trained on.
+
+    Dimension d gets max(0, 1/2 log(lambda_d / noise^2)), where lambda_d is the d-th eigenvalue of
+    the covariance of the images: a direction that varies less than the noise is not worth its rate.
+
+    Args:
+        images: (N, P) pixels in [0, 1].
+        noise: standard deviation of the pixels given z, > 0.
+        latent_dim: D, at most P.
+
+    Returns:
+        (D,) nats, the largest first.
+
+    Raises:
+        TypeError, ValueError: if ``images`` are not pixels in [0, 1], ``noise`` is not positive or
+            ``latent_dim`` is not a positive integer of at most P.
+
+    Source:
+        Lucas et al. (2019), Section 4; Tipping and Bishop (1999), Equation 7.
+    """
+    checks.check_pca(images, noise, latent_dim)
+    covariance = torch.cov(images.double().T, correction=0)  # (P, P)
+    eigenvalues = torch.linalg.eigvalsh(covariance).flip(0)[:latent_dim]  # (D,)
+    return 0.5 * (eigenvalues.clamp(min=noise**2) / noise**2).log().float()
+
+
 def prune(model: Model, keep: Tensor | list[int]) -> Model:
     """The same model without some of its latent dimensions.
 
@@ -275,13 +290,14 @@ def prune(model: Model, keep: Tensor | list[int]) -> Model:
         A copy with ``len(keep)`` latent dimensions.
 
     Raises:
-        TypeError: if ``model`` is no VAE or RowGRUVAE, or ``keep`` holds no numbers.
+        TypeError: if ``model`` is no VAE or RowGRUVAE (a LinearVAE has no ``to_logvar``), or
+            ``keep`` holds no numbers.
         ValueError: if nothing is kept, an index repeats, is a fraction or lies outside 0 .. D - 1,
             or a mask is not (D,).
     """
-    check_model(model, "from_latent")
-    index = check_indices(keep, model.latent_dim)
-    smaller = copy.deepcopy(model)
+    checks.check_model(model, "to_logvar")
+    index = checks.check_indices(keep, model.latent_dim)
+    smaller: Any = copy.deepcopy(model)
     smaller.latent_dim = len(index)
     with torch.no_grad():
         for layer in (smaller.to_mu, smaller.to_logvar):

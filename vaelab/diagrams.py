@@ -1,10 +1,9 @@
-"""The drawn figures of the lessons, as code; `python -m vaelab.diagrams FOLDER` writes them as PNG.
+"""The drawn figures of the lessons, as code; `make figures` writes them as PNG.
 
 Each function returns a figure. Positions are in inches from its lower left corner; colours mean
 what they mean in `vaelab.plotting`.
 """
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Patch
 
+from .checks import check_sizes
 from .plotting import BLACK, COLORS, GREY
 
 INK = "#222222"
@@ -176,10 +176,7 @@ def vae_architecture(latent_dim: int = 50, hidden_dim: int = 400, data_dim: int 
     Raises:
         ValueError: if a size is not a positive whole number.
     """
-    sizes = {"latent_dim": latent_dim, "hidden_dim": hidden_dim, "data_dim": data_dim}
-    for name, size in sizes.items():
-        if not isinstance(size, int) or isinstance(size, bool) or size < 1:
-            raise ValueError(f"{name} must be a positive integer, got {size!r}")
+    check_sizes(latent_dim=latent_dim, hidden_dim=hidden_dim, data_dim=data_dim)
     figure, ax = _canvas(13.4, 6.5)
     _region(ax, (1.85, 1.5), (6.0, 6.2), COLORS["encoder"], 0.1)
     _region(ax, (8.65, 1.5), (13.15, 6.2), COLORS["decoder"], 0.12)
@@ -414,8 +411,3 @@ def write_all(folder: Path) -> list[Path]:
         figure.savefig(paths[-1], dpi=150, metadata={"Description": about, "Software": None})
         plt.close(figure)
     return paths
-
-
-if __name__ == "__main__":
-    for path in write_all(Path(sys.argv[1] if len(sys.argv) > 1 else "figures")):
-        print(path)

@@ -33,9 +33,8 @@ def show_source(*objects: Callable, docstrings: bool = False) -> Markdown:
 
 
 def versions() -> str:
-    """Python, torch and ipywidgets versions and the device, in one line."""
-    threads = torch.get_num_threads()
-    device = f"{pick_device()}, {threads} thread{'s' * (threads > 1)}"
+    """Python, torch and ipywidgets versions, and what `fit` computes with, in one line."""
+    device = {"cpu": "one thread of the CPU", "cuda": "the GPU"}[pick_device()]
     packages = ", ".join(f"{name} {version(name)}" for name in ("vaelab", "torch", "ipywidgets"))
     return f"Python {platform.python_version()}, {packages}; training on {device}"
 
@@ -43,6 +42,31 @@ def versions() -> str:
 def pick_device() -> str:
     """``"cuda"`` where a GPU is at hand, else ``"cpu"``."""
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def as_committed(**settings: tuple[object, object]) -> bool:
+    """Whether a lesson runs with the settings that its text is about; if not, one line says so.
+
+    What a lesson asserts about numbers that it trains holds with these settings only:
+    ``assert not committed or 109 < cost < 119``.
+
+    Args:
+        settings: by name, the value now and the one that the text is about.
+
+    Returns:
+        True if they are the same.
+
+    Raises:
+        TypeError: if a setting is not two values.
+    """
+    for name, pair in settings.items():
+        if not isinstance(pair, tuple) or len(pair) != 2:
+            raise TypeError(f"{name} must be two values, now and in the text, got {pair!r}")
+    changed = {name: pair for name, pair in settings.items() if pair[0] != pair[1]}
+    if changed:
+        said = "; ".join(f"{name} is {now}, not {then}" for name, (now, then) in changed.items())
+        print(f"{said}: trained numbers will differ from the text, and are not checked against it.")
+    return not changed
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> Markdown:

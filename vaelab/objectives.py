@@ -14,7 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from .checks import check_flags, check_kl, check_range, check_schedule, check_start, check_terms
+from .checks import check_controller, check_kl, check_range, check_schedule, check_terms
 from .schedules import Schedule, constant
 
 
@@ -167,12 +167,7 @@ class SoftFreeBits:
         init: float | Tensor = 1.0,
         floor: float = 1e-3,
     ) -> None:
-        check_range("lam", lam, 0, math.inf, "[)")
-        check_range("tolerance", tolerance, 0, 1, "[)")
-        check_range("step", step, 0, 1, "()")
-        check_range("floor", floor, 0, 1)
-        check_start("init", init, floor, 1)
-        check_flags(per_dimension=per_dimension)
+        check_controller(lam, tolerance, step, per_dimension, init, floor)
         self.lam, self.tolerance, self.step = lam, tolerance, step
         self.per_dimension, self.init, self.floor = per_dimension, init, floor
         self.gamma: Tensor | None = None  # (D,) or (1,), from the first call on

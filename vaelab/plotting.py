@@ -59,20 +59,28 @@ COLORS = {
     # gradients, and their estimators
     "gradient": ORANGE,
     "score function": VERMILLION,
-    "reparameterised": BLUE,
+    "reparameterized": BLUE,
 }
 CYCLE = [BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY, WINE, GREY, BLACK, YELLOW]
 LINESTYLES: list[Any] = ["-", "--", "-.", ":"]
 DIGIT_MARKERS = "os^vDP*X<>"
+TILE = 0.72  # inches for an image and the gap beside it, whatever its number of pixels
 NATS = "nats per image"
+PAPER: list[Any] = ["figure.facecolor", "figure.edgecolor", "axes.facecolor", "savefig.facecolor"]
+INK: list[Any] = ["text.color", "axes.labelcolor", "xtick.color", "ytick.color", "patch.edgecolor"]
+INK += [f"boxplot.{part}.color" for part in ("boxprops", "capprops", "flierprops", "whiskerprops")]
+INK += ["boxplot.flierprops.markeredgecolor", "lines.color"]
 
 
 def use_style() -> None:
     """Set matplotlib's rcParams for every lesson: fonts from 12, one palette, a light grid.
 
-    In a notebook, every figure that is shown gets a description for readers who cannot see it.
+    Paper and ink are set too, since black lines would vanish on the paper of a dark style that was
+    chosen before. In a notebook, every figure that is shown gets a description for readers who
+    cannot see it.
     """
     describe_what_is_shown()
+    mpl.rcParams.update(dict.fromkeys(PAPER, "white") | dict.fromkeys(INK, "black"))
     mpl.rcParams.update(
         {
             "figure.figsize": (7.5, 4.2),
@@ -245,6 +253,11 @@ def mosaic(images: Any, columns: int, gap: int = 2) -> np.ndarray:
     return picture
 
 
+def _inches(length: int, pixels: int) -> float:
+    """How long a side of a mosaic is drawn, so that large images and small ones fit the page."""
+    return TILE / (math.isqrt(pixels) + 2) * length  # 2: the default gap of mosaic
+
+
 def _show(ax: Axes, picture: np.ndarray, title: str | None) -> Axes:
     ax.imshow(picture, cmap="gray", vmin=0, vmax=1)
     ax.set(xticks=[], yticks=[])
@@ -272,11 +285,11 @@ def image_grid(
     Raises:
         ValueError: see `mosaic`.
     """
-    count = len(_array(images, "images", "N P"))
+    count, pixels = _array(images, "images", "N P").shape
     columns = math.ceil(math.sqrt(count)) if columns is None else columns
     picture = mosaic(images, columns)
-    height, width = picture.shape
-    ax = _axes(ax, (0.024 * width + 0.2, 0.024 * height + (0.6 if title else 0.2)))
+    height, width = (_inches(length, pixels) for length in picture.shape)
+    ax = _axes(ax, (width + 0.2, height + (0.6 if title else 0.2)))
     _show(ax, picture, title).images[-1].set_label(f"{count} images, {columns} in a row")
     return ax
 
@@ -307,9 +320,9 @@ def image_rows(
     arrays = [_array(a, f"row {label!r}", "n P", n=n, P=pixels) for label, a in zip(rows, arrays)]
     _refuse_unequal("column labels", column_labels, n)
     picture = mosaic(np.concatenate(arrays), n)
-    height, width = picture.shape
+    height, width = (_inches(length, pixels) for length in picture.shape)
     margin = 0.4 + 0.105 * max(len(str(label)) for label in rows)
-    ax = _show(_axes(ax, (0.024 * width + margin, 0.024 * height + 0.7)), picture, title)
+    ax = _show(_axes(ax, (width + margin, height + 0.7)), picture, title)
     ax.images[-1].set_label(f"{len(rows)} {'row' if len(rows) == 1 else 'rows'} of {n} images")
     side = math.isqrt(pixels)
     pitch = side + 2  # the default gap of mosaic
@@ -396,6 +409,7 @@ def latent_scatter(mu: Any, labels: Any, ax: Axes | None = None, title: str | No
     Args:
         mu: (N, 2) posterior means.
         labels: (N,) whole numbers, at most ten different ones; each is written at its class mean.
+            What has no label (-1) is drawn in light grey.
         ax: where to draw; a new figure if None.
         title: written above.
 
@@ -410,10 +424,13 @@ def latent_scatter(mu: Any, labels: Any, ax: Axes | None = None, title: str | No
     labels = given.astype(int)
     if (labels != given).any():
         raise ValueError(f"labels must be whole numbers, got {given[labels != given][0]:g}")
-    classes = np.unique(labels)
+    classes = np.unique(labels[labels >= 0])
     if len(classes) > len(CYCLE):
         raise ValueError(f"labels hold {len(classes)} classes, expected at most {len(CYCLE)}")
     ax = _axes(ax, (6.4, 6.4))
+    if (labels < 0).any():
+        x, y = mu[labels < 0].T
+        ax.scatter(x, y, s=16, color="#BBBBBB", linewidth=0, label="no label")
     for name, color, marker in zip(classes, CYCLE, DIGIT_MARKERS):
         x, y = mu[labels == name].T
         ax.scatter(x, y, s=16, color=color, marker=marker, alpha=0.6, linewidth=0, label=str(name))
@@ -783,54 +800,12 @@ def active_units_curve(
 # -------------------------------------------------------------------------------------- the bound
 
 
-def densities(
-    z: Any, lines: Mapping[str, Any], ax: Axes | None = None, xlabel: str = "$z$"
-) -> Axes:
-    """Draw densities, told apart by colour and line style, the area below them tinted.
-
-    Args:
-        z: (G,) the grid.
-        lines: {label: (G,) density}.
-        ax: where to draw; a new figure if None.
-        xlabel: name of the variable.
-
-    Returns:
-        the Axes.
-
-    Raises:
-        ValueError: no density, or one whose length is not that of z.
-    """
-    z = _array(z, "z", "G")
-    ax = curves(z, lines, ax, xlabel, "density")
-    drawn = ax.lines[-len(lines) :]  # axes passed in may hold lines already
-    for i, line in enumerate(drawn):
-        line.set_linestyle(LINESTYLES[i % len(LINESTYLES)])
-        ax.fill_between(z, line.get_ydata(), color=line.get_color(), alpha=0.1, linewidth=0)
-    ax.set_ylim(0, None)
-    ax.legend()  # once more: the line styles have changed
-    return ax
-
-
-def _bound_frame(
-    ax: Axes, left: float, span: float, rows: int, labels: Sequence[str] | None
-) -> None:
-    """Fade the bars out to the left, where they have no beginning, and name the rows."""
-    fade = np.ones((1, 64, 4))  # white, from opaque to clear
-    fade[..., 3] = np.linspace(1, 0, 64)
-    ax.imshow(fade, extent=(left, left + 0.2 * span, -0.5, rows - 0.5), aspect="auto", zorder=2)
-    ax.set(xlim=(left, left + 1.85 * span), ylim=(rows - 0.5, -0.5), xlabel="nats")
-    ax.set_yticks([] if labels is None else range(rows), labels)
-    ax.tick_params(axis="y", length=0)
-    ax.spines["left"].set_visible(False)
-    ax.grid(False, axis="y")
-
-
 def gradient_variance(samples: Any, variances: Mapping[str, Any], ax: Axes | None = None) -> Axes:
     """Draw the variance of gradient estimators against the samples they average, log-log.
 
     Args:
         samples: (S,) samples per estimate.
-        variances: {label: (S,)}, such as "score function" and "reparameterised".
+        variances: {label: (S,)}, such as "score function" and "reparameterized".
         ax: where to draw; a new figure if None.
 
     Returns:

@@ -223,16 +223,16 @@ class Run:
         self.asked_to_stop = True
 
     def state(self) -> dict[str, Any]:
-        """All that the next step depends on, beside the weights of the model."""
+        """All that the next step depends on, beside the weights of the model; on the CPU."""
         device = device_of(self.model)
         on_gpu = device.type == "cuda"
         return {
             "settings": dict(self.settings),
-            "optimizer": copy.deepcopy(self.optimizer.state_dict()),
+            "optimizer": on_cpu(self.optimizer.state_dict()),
             "order": self.batches.order.clone(),
             "random": torch.get_rng_state(),
             "random on the GPU": torch.cuda.get_rng_state(device) if on_gpu else None,
-            "objective": state_of(self.history.objective),
+            "objective": on_cpu(state_of(self.history.objective)),
             "weights": fingerprint(self.model),
         }
 
@@ -287,10 +287,26 @@ def running(
 
 
 def move(device: torch.device, *parts: Any) -> None:
-    """Move those that are modules."""
+    """Move those that are modules, and the tensors of others, such as a gamma."""
     for part in parts:
         if isinstance(part, nn.Module):
             part.to(device)
+            continue
+        own = getattr(part, "__dict__", {})
+        own |= {
+            n: v.to(device) for n, v in own.items() if type(v) is Tensor and not v.requires_grad
+        }
+
+
+def on_cpu(value: Any) -> Any:
+    """A copy, its tensors on the CPU: a history that is kept holds none of a GPU's memory."""
+    if isinstance(value, Tensor):
+        return value.detach().cpu().clone()
+    if isinstance(value, dict):
+        return {name: on_cpu(part) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(on_cpu, value))
+    return copy.deepcopy(value)
 
 
 @contextmanager

@@ -12,12 +12,12 @@ from zipfile import BadZipFile, ZipFile
 import torch
 
 from .checks import check_model, check_path
-from .model import VAE, Model, RowGRUVAE
-from .runs import NotKept, measuring
+from .model import VAE, LinearVAE, Model, RowGRUVAE
+from .runs import NotKept, measuring, seeded
 from .training import History
 
 FORMAT = "vaelab 2"
-KINDS: dict[str, Any] = {"VAE": VAE, "RowGRUVAE": RowGRUVAE}
+KINDS: dict[str, Any] = {"VAE": VAE, "LinearVAE": LinearVAE, "RowGRUVAE": RowGRUVAE}
 RECORDED = [field.name for field in fields(History) if field.name != "objective"]
 
 
@@ -147,7 +147,8 @@ def _recorded(history: History | None) -> dict[str, Any]:
 
 
 def _model(content: dict[str, Any]) -> Model:
-    model = KINDS[content["kind"]](**content["sizes"])
+    with seeded(0):  # a new model draws weights, which must not move the global random state
+        model = KINDS[content["kind"]](**content["sizes"])
     model.to(next(iter(content["weights"].values())).dtype)
     model.load_state_dict(content["weights"])
     return model

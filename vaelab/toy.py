@@ -13,7 +13,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -108,18 +107,6 @@ def _kl(m1: Tensor, s1: Tensor, m2: float | Tensor, s2: float | Tensor) -> Tenso
 # ---------------------------------------------------------- one dimension under a controller
 
 
-class Trace(NamedTuple):
-    """One simulated latent dimension under the controller; column 0 is starved, column 1 is not.
-
-    Attributes:
-        kl: (T, 2) nats, what the controller sees at each step.
-        gamma: (T, 2) what it answers.
-    """
-
-    kl: np.ndarray
-    gamma: np.ndarray
-
-
 def resting_kl(strength: float, gamma: float) -> float:
     """The KL that pays best for a Gaussian latent dimension when each nat costs gamma.
 
@@ -144,16 +131,12 @@ def resting_kl(strength: float, gamma: float) -> float:
 
 @torch.inference_mode()
 def simulate(
-    update: Callable[[Tensor], Tensor],
-    strength: float,
-    starved: int,
-    steps: int,
-    response: float = 0.05,
-) -> Trace:
+    update: Callable, strength: float, starved: int, steps: int, pace: float = 0.05
+) -> tuple[np.ndarray, np.ndarray]:
     """Let a controller steer two like dimensions, of which one is starved at first.
 
     A starved dimension has KL 0 whatever gamma is. Otherwise each step brings the KL nearer to
-    `resting_kl` by the share ``response`` of the distance: a stand-in for gradient descent.
+    `resting_kl` by the share ``pace`` of the distance: a stand-in for gradient descent.
 
     Args:
         update: what answers to the KL (1, 2) of a batch with gamma (2,), such as the `update` of a
@@ -161,41 +144,23 @@ def simulate(
         strength: see `resting_kl`, nats.
         starved: steps for which dimension 0 is starved.
         steps: length of the run, T.
-        response: in (0, 1].
+        pace: in (0, 1].
 
     Returns:
-        KL and gamma at every step.
+        KL in nats and gamma at every step, each (T, 2): column 0 is starved, column 1 is not.
 
     Raises:
         TypeError, ValueError: if a number is out of its range.
     """
     check_range("strength", strength, -math.inf, math.inf, "()")
-    check_range("response", response, 0, 1, "(]")
+    check_range("pace", pace, 0, 1, "(]")
     check_range("starved", starved, 0)
     check_sizes(steps=steps)
     kl = [0.0 if starved else max(0.0, strength), max(0.0, strength)]
     kls, gammas = [], []
     for step in range(steps):
-        gamma = update(torch.tensor([kl], dtype=torch.float64)).tolist()  # a batch of one image
         kls.append(kl)
-        gammas.append(gamma)
-        kl = [k + response * (resting_kl(strength, g) - k) for k, g in zip(kl, gamma)]
+        gammas.append(update(torch.tensor([kl], dtype=torch.float64)).tolist())  # of one image
+        kl = [k + pace * (resting_kl(strength, g) - k) for k, g in zip(kl, gammas[-1])]
         kl[0] *= step >= starved
-    return Trace(np.array(kls), np.array(gammas))
-
-
-def recovery(kl: np.ndarray, starved: int, near: float) -> float:
-    """Steps that a starved dimension needs to come back for good.
-
-    Args:
-        kl: (T, 2), the starved dimension and its like that was not.
-        starved: steps of the starved phase.
-        near: largest difference between the two that counts as recovered, nats.
-
-    Returns:
-        Steps after the starved phase; infinite if the run ends before.
-    """
-    apart = np.flatnonzero(np.abs(kl[:, 0] - kl[:, 1]) > near)
-    if len(apart) == 0:
-        return 0.0
-    return math.inf if apart[-1] == len(kl) - 1 else float(max(0, apart[-1] + 1 - starved))
+    return np.array(kls), np.array(gammas)

@@ -10,21 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from . import runs
-from .checks import (
-    check_choices,
-    check_digits,
-    check_finite,
-    check_images,
-    check_inputs,
-    check_kind,
-    check_rows,
-    check_run,
-    check_scalar,
-    check_sizes,
-    device_of,
-    usable,
-)
+from . import checks, runs
 from .data import Digits
 from .data import binarize as draw_binary
 from .diagnostics import active_units
@@ -174,11 +160,11 @@ def fit(
     Source:
         Kingma and Welling (2014), Algorithm 1; Kingma and Ba (2015) for Adam.
     """
-    train, _ = check_digits(model, digits)  # (N, P)
-    settings = check_run(seed, steps, batch_size, evaluations, lr, clip_norm, binarize)
+    train, _ = checks.check_digits(model, digits)  # (N, P)
+    settings = checks.check_run(seed, steps, batch_size, evaluations, lr, clip_norm, binarize)
     functions = {"on_evaluation": on_evaluation, "optimizer": optimizer}
-    check_choices(model, len(train), batch_size, objective, threads, **functions)
-    device = device_of(model) if device is None else usable(device)
+    checks.check_choices(model, len(train), batch_size, objective, threads, **functions)
+    device = checks.device_of(model) if device is None else checks.usable(device)
     history = runs.begin(History, model, objective, ELBO(), resume, settings)
     parameters = runs.trainable(model, history.objective)
     adam = (optimizer or functools.partial(torch.optim.Adam, lr=lr, fused=True))(parameters)
@@ -191,7 +177,7 @@ def fit(
             x = next(batches)  # (B, P)
             x = draw_binary(x) if binarize else x
             loss = train_step(model, x, history.objective, adam, (step - 1) / steps, clip_norm)
-            history.train_loss.append(check_finite("the training loss", loss))
+            history.train_loss.append(checks.check_finite("the training loss", loss))
             if step in due:
                 run.evaluated(step, evaluate(model, test), test, on_evaluation)
             if history.stopped:
@@ -229,7 +215,7 @@ def train_step(
     mu, logvar = model.encode(x)  # (B, D), (B, D)
     nll = -model.log_likelihood(x, model.reparameterize(mu, logvar))  # (B,)
     loss = objective(nll, gaussian_kl(mu, logvar), progress)
-    check_scalar(loss)
+    checks.check_scalar(loss)
     optimizer.zero_grad()
     loss.backward()
     if clip_norm is not None:
@@ -256,8 +242,8 @@ class Minibatches:
     """
 
     def __init__(self, images: Tensor, batch_size: int) -> None:
-        check_sizes(batch_size=batch_size)
-        check_rows(images)
+        checks.check_sizes(batch_size=batch_size)
+        checks.check_rows(images)
         self.images, self.batch_size = images, batch_size
         self.order = torch.empty(0, dtype=torch.long)
 
@@ -294,12 +280,12 @@ def evaluate(model: Model, images: Tensor, *, seed: int = 0, batch_size: int = 2
     Source:
         Kingma and Welling (2014), Equation 10.
     """
-    images = check_inputs(model, images, least=2)
-    check_sizes(batch_size=batch_size)
+    images = checks.check_inputs(model, images, least=2)
+    checks.check_sizes(batch_size=batch_size)
     parts = []
     with runs.measuring(model, seed) as exact:
         for batch in images.split(batch_size):
-            x = batch.to(device_of(model))  # (B, P)
+            x = batch.to(checks.device_of(model))  # (B, P)
             mu, logvar = exact.encode(x)  # (B, D), (B, D)
             nll = -exact.log_likelihood(x, exact.reparameterize(mu, logvar))  # (B,)
             parts.append((nll, gaussian_kl(mu, logvar), mu))
@@ -307,7 +293,7 @@ def evaluate(model: Model, images: Tensor, *, seed: int = 0, batch_size: int = 2
     distortion = float(nll.mean())
     kl_per_dim = kl.mean(dim=0).cpu()  # (D,)
     rate = float(kl_per_dim.sum())
-    check_finite("-ELBO", distortion + rate)
+    checks.check_finite("-ELBO", distortion + rate)
     return Evaluation(-(distortion + rate), distortion, rate, kl_per_dim, active_units(mu))
 
 
@@ -324,7 +310,7 @@ def evaluation_images(digits: Digits, binarize: bool) -> Tensor:
     Raises:
         TypeError, ValueError: if the test images are not pixels in [0, 1].
     """
-    check_kind(digits)
-    check_images(digits.test, "digits.test")
+    checks.check_kind(digits)
+    checks.check_images(digits.test, "digits.test")
     generator = torch.Generator().manual_seed(EVALUATION_SEED)
     return draw_binary(digits.test, generator) if binarize else digits.test

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 
+import yardstick
 from notebook_tools import ROOT
 from vaelab import Digits, load_mnist
 
@@ -81,6 +82,12 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     rows = config.stash.get(ROWS, [])
     if not rows:
         return
+    kept = json.loads(yardstick.KEPT.read_text("utf-8")) if yardstick.KEPT.exists() else {}
+    for name, limit in yardstick.LIMITS.items():
+        if name in kept:  # timed by the command itself, when it last ran here
+            what = f"`{name}` on {kept[name]['date']}"
+            value = float(f"{kept[name]['yardsticks']:.3g}")
+            rows.append({"what": what, "value": value, "unit": "yardsticks", "at_most": limit})
     terminalreporter.section("benchmarks")
     width = max(len(row["what"]) for row in rows)
     for row in rows:

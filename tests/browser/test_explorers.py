@@ -20,7 +20,7 @@ import torch
 from playwright.sync_api import Browser, Locator, Page, expect
 
 import editions
-import lessons
+import pages
 from front_end import close
 from hands import drag
 from notebook_tools import ROOT
@@ -400,7 +400,7 @@ def notebook(
     trained: tuple,
     flat: VAE,
 ) -> Page:
-    """A notebook with all six, its first cell run; `show` runs another. In JupyterLab by default."""
+    """A notebook with all six, its first cell run; `show` runs another. JupyterLab by default."""
     address, folder = lab
     torch.save(trained[0].state_dict(), folder / "model.pt")
     torch.save(flat.state_dict(), folder / "flat.pt")
@@ -549,8 +549,8 @@ def small(tmp_path_factory: pytest.TempPathFactory, trained: tuple, flat: VAE) -
     kernel = {"name": "python3", "display_name": "Python 3"}
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), path)
     (folder / "html" / "slides").mkdir(parents=True)
-    lessons.copy_mathjax(folder / "html")
-    return lessons.page(path, folder / "html")
+    pages.copy_mathjax(folder / "html")
+    return pages.page(path, folder / "html")
 
 
 def test_lesson_pages_run_all_six(small: Path, page: Page, twins: dict) -> None:
@@ -574,7 +574,7 @@ def test_lesson_pages_run_all_six(small: Path, page: Page, twins: dict) -> None:
 
 def test_slides_run_all_six(small: Path, page: Page, twins: dict, errors: list[str]) -> None:
     notebook = small.parent.parent / "01_six.ipynb"
-    lessons.run(notebook)  # as committed: pictures
+    pages.run(notebook)  # as committed: pictures
     slides = editions.slides(notebook, small.parent / "slides")
     if editions.REVEAL.exists():
         editions.copy_reveal(slides.parent)

@@ -7,7 +7,7 @@ from pathlib import Path
 import nbformat
 from playwright.sync_api import Page, expect
 
-import lessons
+import pages
 from notebook_tools import code, lesson, text
 
 IDLE = "Python 3 (ipykernel) | Idle"
@@ -24,7 +24,7 @@ def test_a_solution_is_folded_until_it_is_asked_for(page: Page, lab: tuple[str, 
         code("# @title Solution 1.1\nletter = 'c'\nexercises.check_choosing(letter)", "the answer"),
     )
     nb.cells[-1].metadata.tags = ["solution"]
-    lessons.fold(nb.cells[-1])
+    pages.fold(nb.cells[-1])
     nbformat.write(nb, folder / "exercise.ipynb")
     page.goto(f"{address}/lab/tree/exercise.ipynb?reset")
     expect(page.get_by_text(IDLE)).to_be_visible(timeout=60 * SECOND)

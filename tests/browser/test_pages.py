@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Page
 
 import editions
-import lessons
+import pages
 import test_editions
 import test_html
 
@@ -38,8 +38,8 @@ def test_a_page_shows_its_equation(offline: Page, tmp_path: Path) -> None:
     asked = []
     offline.on("request", lambda request: asked.append(request.url))
     folder = tmp_path / "html"
-    lessons.copy_mathjax(folder)
-    page = lessons.page(test_html.small_lesson(tmp_path), folder)
+    pages.copy_mathjax(folder)
+    page = pages.page(test_html.small_lesson(tmp_path), folder)
     offline.goto(page.as_uri())
     offline.wait_for_function("window.MathJax && MathJax.isReady")
     offline.evaluate("new Promise(done => MathJax.Hub.Queue(done))")  # when all is typeset

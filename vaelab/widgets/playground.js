@@ -8,7 +8,7 @@ export const formulas = {
   prepare: (data) => data,
 
   /** Two like dimensions under the controller, the first starved at the beginning: kl and gamma of each at every step. */
-  run({ steps, response }, { strength, starved, floor, init, lam, tolerance, step }) {
+  run({ steps, pace }, { strength, starved, floor, init, lam, tolerance, step }) {
     let kl = [starved ? 0 : Math.max(0, strength), Math.max(0, strength)];
     let gamma = [init, init];
     const trace = { kl: [], gamma: [] };
@@ -21,7 +21,7 @@ export const formulas = {
       trace.kl.push(kl);
       trace.gamma.push(gamma);
       const resting = gamma.map((weight) => Math.max(0, strength - 0.5 * Math.log(Math.max(weight, TINY))));
-      kl = kl.map((value, d) => value + response * (resting[d] - value));
+      kl = kl.map((value, d) => value + pace * (resting[d] - value));
       if (t < starved) kl[0] = 0;
     }
     return trace;

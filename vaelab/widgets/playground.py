@@ -10,10 +10,10 @@ import numpy as np
 from ..checks import check_range, check_sizes
 from ..objectives import SoftFreeBits
 from ..plotting import COLORS
-from ..toy import Trace, recovery, simulate
+from ..toy import simulate
 from .explorer import Explorer, Figure, choice, module_text, slider
 
-RESPONSE = 0.05  # share of the way that the KL goes in a step
+PACE = 0.05  # share of the way that the KL goes in a step
 FLOORS = {0.0: "none", 1e-6: "10⁻⁶", 1e-4: "10⁻⁴", 1e-3: "10⁻³", 1e-2: "10⁻²", 1e-1: "10⁻¹"}
 
 
@@ -45,20 +45,22 @@ class SoftFreeBitsPlayground(Explorer):
             "tolerance": slider("tolerance, share of λ", 0.1, 0.0, 0.5, 0.01),
             "step": slider("step, share of γ", 0.02, 0.01, 0.3, 0.01),
         }
-        super().__init__(controls, steps=steps, response=RESPONSE)
+        super().__init__(controls, steps=steps, pace=PACE)
 
-    def run(self, strength: float, starved: float, **settings: Any) -> Trace:
-        """Simulate a run with these values of all controls."""
+    def run(
+        self, strength: float, starved: float, **settings: Any
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Simulate a run with these values of all controls: KL and gamma, each (T, 2)."""
         controller = SoftFreeBits(**settings)
-        return simulate(controller.update, strength, int(starved), self.steps, RESPONSE)
+        return simulate(controller.update, strength, int(starved), self.steps, PACE)
 
     def read_out(self, **values: Any) -> dict[str, float]:
         """Steps to recover, the KL in nats, and gamma."""
-        trace = self.run(**values)
-        kl, gamma = trace.kl[:, 0], trace.gamma[:, 0]
+        pairs, gammas = self.run(**values)
+        kl, gamma = pairs[:, 0], gammas[:, 0]
         near = 2 * max(values["tolerance"], 0.1) * values["lam"]
         return {
-            "recovery": recovery(trace.kl, int(values["starved"]), near),
+            "recovery": recovery(pairs, int(values["starved"]), near),
             "peak_kl": float(kl.max()),
             "final_kl": float(kl[-1]),
             "lowest_gamma": float(gamma.min()),
@@ -68,7 +70,7 @@ class SoftFreeBitsPlayground(Explorer):
     def draw(self, figure: Figure, **values: Any) -> None:
         """KL with the dead band above gamma, over the steps of the run."""
         top, bottom = figure.subplots(2, 1, sharex=True)
-        trace, steps = self.run(**values), np.arange(self.steps)
+        (pairs, gammas), steps = self.run(**values), np.arange(self.steps)
         half = values["tolerance"] * values["lam"]
         top.axhspan(
             values["lam"] - half,
@@ -77,7 +79,7 @@ class SoftFreeBitsPlayground(Explorer):
             alpha=0.6,
             label="dead band",
         )
-        for ax, lines, color in ((top, trace.kl, "rate"), (bottom, trace.gamma, "gamma")):
+        for ax, lines, color in ((top, pairs, "rate"), (bottom, gammas, "gamma")):
             ax.axvspan(0, values["starved"], color="#DDDDDD", label="starved")
             ax.plot(steps, lines[:, 1], "--", color="#777777", lw=1.6, label="never starved")
             ax.plot(steps, lines[:, 0], color=COLORS[color], lw=2.6, label="this dimension")
@@ -90,3 +92,20 @@ class SoftFreeBitsPlayground(Explorer):
             said = f"not within the {self.steps} steps shown"
         floor = f"floor {values['floor']:g}, starved for {values['starved']:.0f} steps"
         figure.suptitle(f"{floor}: recovery {said}")
+
+
+def recovery(kl: np.ndarray, starved: int, near: float) -> float:
+    """Steps that a starved dimension needs to come back for good.
+
+    Args:
+        kl: (T, 2), the starved dimension and its like that was not.
+        starved: steps of the starved phase.
+        near: largest difference between the two that counts as recovered, nats.
+
+    Returns:
+        Steps after the starved phase; infinite if the run ends before.
+    """
+    apart = np.flatnonzero(np.abs(kl[:, 0] - kl[:, 1]) > near)
+    if len(apart) == 0:
+        return 0.0
+    return math.inf if apart[-1] == len(kl) - 1 else float(max(0, apart[-1] + 1 - starved))

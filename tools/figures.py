@@ -1,22 +1,22 @@
-"""The pictures of the README: ``python -m vaelab.figures`` trains one model and draws them.
+"""Draw the pictures of the README and write the explorer's page: `make figures`.
 
-The drawn diagrams come from :mod:`vaelab.diagrams`; tools/explorer_page.py makes the moving one.
+The drawn diagrams come from `vaelab.diagrams`, the explorer's page and its moving picture from
+`explorer_page`. One model is trained for all of them, that of lesson 1.
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import torch
 from matplotlib.figure import Figure
 
-from . import diagrams, plotting
-from .data import Digits, load_mnist
-from .model import VAE
-from .training import fit
+from explorer_page import write
+from vaelab import VAE, Digits, diagrams, fit, load_mnist, plotting
 
+ROOT = Path(__file__).resolve().parent.parent
 COLUMNS = 12
 
 
@@ -59,21 +59,33 @@ def first_lesson_model(digits: Digits) -> VAE:
     return model
 
 
-def main(folder: Path) -> None:
-    """Draw everything that the README shows.
+def draw(folder: Path) -> list[Path]:
+    """Draw everything that the README shows, and write the explorer as a page.
 
     Args:
-        folder: where the PNG files go.
+        folder: where the files go.
+
+    Returns:
+        The files.
     """
     plotting.use_style()
-    paths = diagrams.write_all(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    picture = folder / "reconstructions_and_samples.png"
+    diagram_paths = diagrams.write_all(folder)
     digits = load_mnist("5k")
     model = first_lesson_model(digits)
-    paths.append(folder / "reconstructions_and_samples.png")
-    reconstructions_and_samples(model, digits).savefig(paths[-1])
+    reconstructions_and_samples(model, digits).savefig(picture)
     plt.close("all")
-    print("\n".join(str(path) for path in paths))
+    return [*diagram_paths, picture, *write(model, digits, folder)]
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", nargs="?", type=Path, default=ROOT / "figures")
+    for path in draw(parser.parse_args().folder):
+        print(f"    {path}")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path("figures"))
+    main()
