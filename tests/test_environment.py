@@ -36,6 +36,7 @@ COMES_WITH = {  # imports that another requirement brings along, for certain
     "packaging": "pytest",
     "tomli": "pytest",  # on Python 3.10, in the place of
     "tomllib": "pytest",  # this, which is a part of Python since
+    "traitlets": "ipywidgets",
 }
 OWN = {
     "vaelab",

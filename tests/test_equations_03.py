@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
 from vaelab import VAE, FreeBits, SoftFreeBits, bernoulli_nll, gaussian_kl, mutual_information
-from vaelab.widgets import resting_kl
+from vaelab.toy import resting_kl
 
 LAM = 0.5
 

@@ -67,7 +67,7 @@ def run_once(path: Path) -> Iterator[None]:
     """Page and notebook come from one run of the lesson: to start a kernel takes longest."""
     nb = pages.executed(path)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pages, "executed", lambda of: copy.deepcopy(nb))
+        patch.setattr(pages, "executed", lambda of, live=False: copy.deepcopy(nb))
         yield
 
 

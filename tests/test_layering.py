@@ -23,7 +23,7 @@ PACKAGE = ROOT / "vaelab"
 TAUGHT = {"data", "toy", "model", "losses", "schedules", "objectives", "training", "diagnostics"}
 GUARDS = {"checks", "runs", "download"}
 SEEN = {
-    *("describe", "plotting", "diagrams", "widgets", "kernelfree", "preview"),
+    *("describe", "plotting", "diagrams", "widgets"),
     *("lesson", "exercises", "results", "checkup", "storage"),
 }
 MAY_IMPORT = {

@@ -19,7 +19,7 @@ socket.getaddrinfo = socket.create_connection = refuse
 """
 USE = """
 import torch, vaelab, vaelab.plotting, vaelab.diagrams, vaelab.lesson, vaelab.results
-import vaelab.widgets, vaelab.kernelfree, vaelab.preview
+import vaelab.widgets
 digits = vaelab.load_mnist()
 model = vaelab.VAE(latent_dim=2, hidden_dim=4)
 vaelab.fit(model, digits, steps=2, evaluations=1, progress=False)

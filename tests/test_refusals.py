@@ -184,6 +184,7 @@ class Row(NamedTuple):
 
 torch.manual_seed(0)
 SMALL = VAE(latent_dim=3, hidden_dim=4)
+FLAT = VAE(latent_dim=2, hidden_dim=4)
 ROWS = RowGRUVAE(latent_dim=3, hidden_dim=4)
 FLAT = LinearVAE(latent_dim=3)
 FOLDER = tempfile.TemporaryDirectory()  # until Python ends
@@ -760,7 +761,14 @@ TABLE: dict[str, Row] = {
     ),
     # explorers
     "BoundExplorer": Row(widgets.BoundExplorer, {}, {"toy": or_none(MODEL)}),
-    "ScheduleExplorer": Row(widgets.ScheduleExplorer, {}, {"steps": COUNT}),
+    "ScheduleExplorer": Row(
+        widgets.ScheduleExplorer,
+        {},
+        {
+            "steps": COUNT,
+            "signals": st.sampled_from([None, (), 4.0, "9", [NAN], [0.0], [-1.0], [17.0], ["4"]]),
+        },
+    ),
     "SoftFreeBitsPlayground": Row(widgets.SoftFreeBitsPlayground, {}, {"steps": COUNT}),
     "LatentExplorer": Row(
         widgets.LatentExplorer,
@@ -772,6 +780,16 @@ TABLE: dict[str, Row] = {
             ),
             "used": COUNT,
             "dead": SEED.filter(lambda value: value != 2**70),
+        },
+    ),
+    "PlaneExplorer": Row(
+        widgets.PlaneExplorer,
+        {"model": FLAT, "digits": FOUR},
+        {
+            "model": MODEL,
+            "digits": st.one_of(
+                st.sampled_from([None, IMAGES, "5k"]), PIXELS.map(lambda x: FOUR._replace(test=x))
+            ),
         },
     ),
     "BetaExplorer": Row(
@@ -806,7 +824,7 @@ TABLE: dict[str, Row] = {
             "starved": SEED.filter(lambda value: value != 2**70),
             "lam": AT_LEAST_0,
             "tolerance": BELOW_1,
-            "rate": OPEN,
+            "step": OPEN,
             "init": UNIT,
             "floor": UNIT,
             "gamma": st.just(1),
@@ -823,15 +841,26 @@ TABLE: dict[str, Row] = {
             "z[3]": (st.just(0.0), r"z\[3\]"),  # there are three dimensions
         },
     ),
+    "PlaneExplorer.snapshot": Row(
+        shown(widgets.PlaneExplorer, FLAT, FOUR),
+        {},
+        {
+            "z1": NUMBER,
+            "z2": NUMBER,
+            "digit": SEED,
+            "background": st.sampled_from(["all", "", None, 3]),
+            "lam": st.just(1),
+        },
+    ),
     "BetaExplorer.snapshot": Row(
         shown(widgets.BetaExplorer, {1.0: SMALL}, EIGHT),
         {},
         {
-            "first": SEED.filter(lambda value: value != 2**70),
-            "draw": SEED.filter(lambda value: value != 2**70),
+            "beta": st.sampled_from([2.0, None, "1", -1.0]),
+            "group": SEED,
+            "draw": SEED,
             "lam": st.just(1),
         },
-        free=("beta",),  # shows every model
     ),
 }
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import pytest
 import torch
 from torch.distributions import Normal
 
-from vaelab import GaussianToy
+from vaelab import GaussianToy, SoftFreeBits
+from vaelab.toy import resting_kl, simulate
 
 MODELS = [
     GaussianToy(),
@@ -102,3 +104,39 @@ def test_arguments_broadcast():
 def test_a_model_cannot_be_changed_by_accident():
     with pytest.raises(dataclasses.FrozenInstanceError):
         MODELS[0].noise = 2.0
+
+
+# --- one dimension under a controller ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("strength", "gamma"), [(1.0, 1.0), (1.0, 0.2), (-1.0, 0.5), (-1.0, 0.01)])
+def test_resting_kl_minimizes_what_it_says(strength: float, gamma: float) -> None:
+    rate = torch.linspace(0, 8, 800_001, dtype=torch.float64)
+    cost = 0.5 * math.exp(2 * strength) * torch.exp(-2 * rate) + gamma * rate
+    assert resting_kl(strength, gamma) == pytest.approx(float(rate[cost.argmin()]), abs=1e-4)
+
+
+def test_a_simulated_run_asks_the_controller_itself() -> None:
+    controller, again = (SoftFreeBits(lam=0.5, tolerance=0.1, step=0.1) for _ in range(2))
+    kl, gamma = simulate(controller.update, strength=-1.0, starved=20, steps=60)
+    assert controller.gamma is not None and controller.gamma.tolist() == gamma[-1].tolist()
+    assert gamma[:20, 0] == pytest.approx([0.9**n for n in range(1, 21)])
+    for pair, answer in zip(kl, gamma):
+        assert again.update(torch.tensor(pair[None])).tolist() == answer.tolist()
+
+
+def test_a_dimension_goes_to_rest_at_a_constant_weight() -> None:
+    kl, _ = simulate(lambda kl: torch.tensor([0.1, 0.1]), strength=0.2, starved=30, steps=400)
+    rest = resting_kl(0.2, 0.1)
+    assert kl[-1] == pytest.approx([rest, rest])
+    assert (kl[:30, 0] == 0).all() and kl[0, 1] == pytest.approx(0.2)
+    left = [rest - 0.2, 0.95 * (rest - 0.2), 0.95**2 * (rest - 0.2)]  # a share of the way each step
+    assert rest - kl[:3, 1] == pytest.approx(left)
+
+
+def test_a_run_that_could_not_take_place_is_refused() -> None:
+    still = SoftFreeBits().update
+    for bad in ({"strength": math.nan}, {"starved": -1}, {"steps": 0}, {"pace": 0.0}):
+        given = {"strength": 1.0, "starved": 0, "steps": 5} | bad
+        with pytest.raises(ValueError, match=next(iter(bad))):
+            simulate(still, **given)

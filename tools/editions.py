@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import json
 import math
 import os
 import re
@@ -81,6 +82,7 @@ def slides(path: Path, folder: Path = SLIDES) -> Path:
         The slides. They ask the network for nothing.
     """
     nb = without_solutions(path)
+    bring_back(nb, folder.parent.parent / "live" / f"{path.stem}.json")
     for cell in nb.cells:
         if cell.cell_type == "markdown":
             cell.source = local_links(cell.source)
@@ -99,6 +101,19 @@ def slides(path: Path, folder: Path = SLIDES) -> Path:
     target = folder / path.with_suffix(".html").name
     target.write_text(html, encoding="utf-8")
     return target
+
+
+def bring_back(nb: NotebookNode, made: Path) -> None:
+    """Put the explorers of the last `make html` in the place of their pictures."""
+    kept = json.loads(made.read_text("utf-8")) if made.exists() else {}
+    for cell in nb.cells:
+        explorer = kept.get(cell.id, {})
+        for output in cell.get("outputs", []):
+            shown = "image/png" in output.get("data", {}) and output.output_type != "stream"
+            if shown and explorer.get("source") == cell.source:
+                output.data = nbformat.from_dict({"text/html": explorer["html"]})
+    if not kept:
+        print("    (explorers as pictures: `make html` makes them move)")
 
 
 def cut(nb: NotebookNode) -> NotebookNode:
@@ -146,7 +161,9 @@ def height(part: NotebookNode) -> float:
     lines = CODE * len(part.source.splitlines()) + 1
     for output in part.outputs:
         data = output.get("data", {})
-        if "image/png" in data:
+        if "vaelab-place" in data.get("text/html", ""):
+            lines += LINES  # an explorer has a slide of its own
+        elif "image/png" in data:
             lines += min(picture_height(data["image/png"]), 15) + 0.5
         elif "text/markdown" in data:
             lines += text_height(data["text/markdown"])

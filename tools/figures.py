@@ -1,7 +1,7 @@
 """Draw the pictures of the README and write the explorer's page: `make figures`.
 
-The drawn diagrams come from `vaelab.diagrams`, the moving picture from `vaelab.preview`, the page
-from `vaelab.kernelfree`. One model is trained for all of them, that of lesson 1.
+The drawn diagrams come from `vaelab.diagrams`, the explorer's page and its moving picture from
+`explorer_page`. One model is trained for all of them, that of lesson 1.
 """
 
 from __future__ import annotations
@@ -11,16 +11,13 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import torch
-from matplotlib.animation import PillowWriter
 from matplotlib.figure import Figure
 
+from explorer_page import write
 from vaelab import VAE, Digits, diagrams, fit, load_mnist, plotting
-from vaelab.kernelfree import kernel_free_page
-from vaelab.preview import preview
 
 ROOT = Path(__file__).resolve().parent.parent
 COLUMNS = 12
-FRAMES_PER_SECOND = 11
 
 
 def reconstructions_and_samples(model: VAE, digits: Digits, seed: int = 0) -> Figure:
@@ -73,16 +70,13 @@ def draw(folder: Path) -> list[Path]:
     """
     plotting.use_style()
     folder.mkdir(parents=True, exist_ok=True)
-    names = ("latent_explorer.gif", "reconstructions_and_samples.png", "explorer.html")
-    animation, picture, page = (folder / name for name in names)
+    picture = folder / "reconstructions_and_samples.png"
     diagram_paths = diagrams.write_all(folder)
     digits = load_mnist("5k")
     model = first_lesson_model(digits)
-    preview(model, digits).save(animation, writer=PillowWriter(fps=FRAMES_PER_SECOND))
     reconstructions_and_samples(model, digits).savefig(picture)
-    page.write_text(kernel_free_page(model, digits), encoding="utf-8")
     plt.close("all")
-    return [*diagram_paths, animation, picture, page]
+    return [*diagram_paths, picture, *write(model, digits, folder)]
 
 
 def main() -> None:

@@ -6,6 +6,8 @@ Everything here is nbconvert's own; this file says only which steps, and in whic
 from __future__ import annotations
 
 import argparse
+import base64
+import json
 import re
 import shutil
 from html import unescape
@@ -22,12 +24,15 @@ from nbconvert.preprocessors import (
 )
 from nbformat import NotebookNode
 
+from vaelab.widgets.explorer import fragment
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ROOT / "build" / "html"
 STUDENT = ROOT / "build" / "student"
 EXPLORER = ROOT / "figures" / "explorer.html"
 TEMPLATES = ROOT / "tools" / "page"
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
 KEPT = {"kernelspec", ("language_info", "name")}
 
 # What folds a cell: the first entry in JupyterLab and Notebook 7, with its output; the second is
@@ -35,11 +40,12 @@ KEPT = {"kernelspec", ("language_info", "name")}
 FOLDED = {"jupyter": {"source_hidden": True, "outputs_hidden": True}, "cellView": "form"}
 
 
-def executed(path: Path) -> NotebookNode:
+def executed(path: Path, live: bool = False) -> NotebookNode:
     """Run a notebook from top to bottom in a new kernel and clean what the run left in it.
 
     Args:
         path: the notebook; its own folder is the working directory, as in JupyterLab.
+        live: put each explorer in the place of its picture, as HTML that needs no kernel.
 
     Returns:
         The notebook with new outputs and no metadata but tags, the kernel's name, and what folds a
@@ -50,8 +56,10 @@ def executed(path: Path) -> NotebookNode:
     """
     nb = nbformat.read(path, as_version=4)
     nb.metadata.kernelspec = {"name": "python3", "display_name": "Python 3"}
+    nb.metadata.pop("widgets", None)
+    explorers: dict = {}
     steps = [
-        ExecutePreprocessor(timeout=1800, store_widget_state=False, record_timing=False),
+        ExecutePreprocessor(timeout=1800, store_widget_state=live, record_timing=False),
         CoalesceStreamsPreprocessor(),
         ClearMetadataPreprocessor(
             preserve_cell_metadata_mask={"tags"}, preserve_nb_metadata_mask=KEPT
@@ -59,8 +67,12 @@ def executed(path: Path) -> NotebookNode:
     ]
     for step in steps:
         nb, _ = step.preprocess(nb, {"metadata": {"path": str(path.parent)}})
+        if "widgets" in nb.metadata:  # which the last step clears
+            explorers = nb.metadata.widgets.get(WIDGET_STATE, {}).get("state", {})
     nb = nbformat.from_dict(nb)
     for cell in nb.cells:
+        if live:
+            bring_to_life(cell, explorers)
         strip_widget_views(cell)
         fold(cell)
     return nb
@@ -72,8 +84,41 @@ def fold(cell: NotebookNode) -> None:
         cell.metadata.update(nbformat.from_dict(FOLDED))
 
 
+def bring_to_life(cell: NotebookNode, states: dict) -> None:
+    """Put an explorer in the place of its picture.
+
+    Args:
+        cell: whose outputs are changed.
+        states: of every widget of the run, by its id, as nbclient keeps them.
+    """
+    for output in cell.get("outputs", []):
+        data = output.get("data", {})
+        kept = states.get(data.get(WIDGET_VIEW, {}).get("model_id"), {})
+        state = kept.get("state", {})
+        if "_esm" not in state or "image/png" not in data:
+            continue
+        given = dict(state["data"])
+        for buffer in kept.get("buffers", []):
+            given[buffer["path"][-1]] = base64.b64decode(buffer["data"])
+        picture, words = data["image/png"], output.metadata["image/png"]["alt"]
+        html = fragment(state["_esm"], given, state["values"], picture, words)
+        output.data = nbformat.from_dict({"text/html": html})
+
+
+def keep_alive(nb: NotebookNode, target: Path) -> None:
+    """Keep the explorers of a run for the slides, which are made without a run."""
+    explorers = {
+        cell.id: {"source": cell.source, "html": output.data["text/html"]}
+        for cell in nb.cells
+        for output in cell.get("outputs", [])
+        if "vaelab-place" in output.get("data", {}).get("text/html", "")
+    }
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(json.dumps(explorers), encoding="utf-8")
+
+
 def strip_widget_views(cell: NotebookNode) -> None:
-    """Leave only a widget's text: where no kernel runs, its view says that it has no model."""
+    """Leave a widget's picture and text: where no kernel runs, its view says it has no model."""
     for output in cell.get("outputs", []):
         output.get("data", {}).pop(WIDGET_VIEW, None)
 
@@ -94,7 +139,8 @@ def page(path: Path, folder: Path = PAGES) -> Path:
     Returns:
         The page. Beside a folder with MathJax it asks the network for nothing.
     """
-    nb = executed(path)
+    nb = executed(path, live=True)
+    keep_alive(nb, folder.parent / "live" / f"{path.stem}.json")
     for cell in nb.cells:
         if cell.cell_type == "markdown":
             cell.source = local_links(cell.source)

@@ -5,18 +5,20 @@ One latent number z and one observed number x:
     z ~ N(0, 1),    x | z ~ N(weight z + bias, noise^2).
 
 Evidence, posterior, ELBO and gap all have closed forms, so every identity of the lessons can be
-checked to rounding instead of believed.
+checked to rounding instead of believed. Below it, one simulated dimension under a controller.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from .checks import as_double, check_range
+from .checks import as_double, check_range, check_sizes
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -100,3 +102,65 @@ def _kl(m1: Tensor, s1: Tensor, m2: float | Tensor, s2: float | Tensor) -> Tenso
     """KL(N(m1, s1^2) || N(m2, s2^2)) in one dimension."""
     m2, s2 = as_double(m2), as_double(s2)
     return (s2 / s1).log() + (s1**2 + (m1 - m2) ** 2) / (2 * s2**2) - 0.5
+
+
+# ---------------------------------------------------------- one dimension under a controller
+
+
+def resting_kl(strength: float, gamma: float) -> float:
+    """The KL that pays best for a Gaussian latent dimension when each nat costs gamma.
+
+    A dimension that carries a Gaussian signal of variance s, in units of the noise, leaves the
+    distortion 0.5 s exp(-2 R) if it spends R nats. The sum of that and gamma R is least at
+    R = 0.5 log(s / gamma), or at 0 if this is negative. With strength = 0.5 log s:
+
+        R = max(0, strength - 0.5 log gamma).
+
+    Args:
+        strength: the KL at gamma = 1, nats; negative for a dimension that is unused there.
+        gamma: weight on the KL; below the smallest positive float32 it counts as that.
+
+    Returns:
+        Nats.
+
+    Source:
+        Cover and Thomas (2006), Sections 10.3.2 and 10.3.3 (reverse water-filling).
+    """
+    return max(0.0, strength - 0.5 * math.log(max(gamma, 1.4e-45)))
+
+
+@torch.inference_mode()
+def simulate(
+    update: Callable, strength: float, starved: int, steps: int, pace: float = 0.05
+) -> tuple[np.ndarray, np.ndarray]:
+    """Let a controller steer two like dimensions, of which one is starved at first.
+
+    A starved dimension has KL 0 whatever gamma is. Otherwise each step brings the KL nearer to
+    `resting_kl` by the share ``pace`` of the distance: a stand-in for gradient descent.
+
+    Args:
+        update: what answers to the KL (1, 2) of a batch with gamma (2,), such as the `update` of a
+            fresh `SoftFreeBits`.
+        strength: see `resting_kl`, nats.
+        starved: steps for which dimension 0 is starved.
+        steps: length of the run, T.
+        pace: in (0, 1].
+
+    Returns:
+        KL in nats and gamma at every step, each (T, 2): column 0 is starved, column 1 is not.
+
+    Raises:
+        TypeError, ValueError: if a number is out of its range.
+    """
+    check_range("strength", strength, -math.inf, math.inf, "()")
+    check_range("pace", pace, 0, 1, "(]")
+    check_range("starved", starved, 0)
+    check_sizes(steps=steps)
+    kl = [0.0 if starved else max(0.0, strength), max(0.0, strength)]
+    kls, gammas = [], []
+    for step in range(steps):
+        kls.append(kl)
+        gammas.append(update(torch.tensor([kl], dtype=torch.float64)).tolist())  # of one image
+        kl = [k + pace * (resting_kl(strength, g) - k) for k, g in zip(kl, gammas[-1])]
+        kl[0] *= step >= starved
+    return np.array(kls), np.array(gammas)
