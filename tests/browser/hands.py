@@ -5,12 +5,6 @@ from __future__ import annotations
 from playwright.sync_api import Locator
 
 
-def press(handle: Locator, key: str, times: int) -> None:
-    handle.focus()
-    for _ in range(times):
-        handle.press(key)
-
-
 def drag(handle: Locator, pixels: int, moves: int) -> None:
     """Drag a slider with the mouse, and let go."""
     handle.scroll_into_view_if_needed()
