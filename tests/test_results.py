@@ -256,7 +256,7 @@ def counted(run, *_):  # travels to the workers by value
 
 results.grid = lambda: [run._replace(seed=seed) for seed, run in enumerate(todo)]
 results.carry_out_alone = counted
-results.main(["--jobs", jobs, "--folder", str(folder / "runs"), "--no-collect"])
+results.main(["--jobs", jobs, "--folder", str(folder / "runs"), "--no-collect", "--anew"])
 """
 
 

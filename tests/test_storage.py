@@ -13,7 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vaelab import VAE, RowGRUVAE, SoftFreeBits, evaluate, fit, load, prune, save
+from vaelab import VAE, LinearVAE, RowGRUVAE, SoftFreeBits, evaluate, fit, load, prune, save
 from vaelab.training import History
 
 
@@ -76,6 +76,8 @@ def test_an_interrupted_history_stays_interrupted(run, tmp_path):
     [
         VAE(4, 5, data_dim=9),
         RowGRUVAE(2, 3),
+        RowGRUVAE(2, 3, use_z=False),
+        LinearVAE(3, 9, noise=0.2),
         prune(VAE(4, 5), [1, 3]),
         prune(RowGRUVAE(4, 5), [0]),
         VAE(2, 3, data_dim=4).double(),

@@ -1,8 +1,8 @@
 """The experiments that the lessons rest on: every objective, three seeds, one protocol.
 
-``make results`` trains what is still missing, keeps each finished run in ``build/results/``, so
-that a stopped grid goes on where it was, and writes ``vaelab/results.json``, ``RESULTS.md`` and
-the table in ``README.md`` when all are there. The full MNIST is read from ``VAELAB_DATA``. Runs are
+``make results`` trains what ``vaelab/results.json`` still lacks, keeps each finished run in
+``build/results/``, so that a stopped grid goes on where it was, and writes ``results.json``,
+``RESULTS.md`` and the table in ``README.md``. The full MNIST is read from ``VAELAB_DATA``. Runs are
 independent: joblib spreads them over the cores of this machine, or with ``--scheduler ADDRESS``
 over the workers of a dask cluster that have vaelab installed (and ``VAELAB_DATA``). No folder has
 to be shared.
@@ -24,7 +24,7 @@ import os
 import platform
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -403,9 +403,15 @@ def write(path: Path, text: str) -> None:
     os.replace(partial, path)
 
 
-def missing_of(folder: Path, only: str = "") -> list[Run]:
-    """The runs whose keys match a pattern and that are not finished."""
-    chosen = [run for run in grid() if re.search(only, run.key)]
+def missing_of(folder: Path, only: str = "", done: Container[str] = ()) -> list[Run]:
+    """The runs whose keys match a pattern and that are not finished.
+
+    Args:
+        folder: has a file for each run that was finished here.
+        only: a regular expression.
+        done: keys of runs that were finished elsewhere.
+    """
+    chosen = [run for run in grid() if re.search(only, run.key) and run.key not in done]
     return [run for run in chosen if not (folder / file_name(run.key)).exists()]
 
 
@@ -483,14 +489,17 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--folder", type=Path, default=Path("build/results"))
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--only", default="", metavar="PATTERN", help="runs whose key matches")
+    parser.add_argument("--anew", action="store_true", help="also runs that results.json has")
     parser.add_argument("--minutes", type=float, default=math.inf, help="then begin no other run")
     parser.add_argument("--scheduler", metavar="ADDRESS", help="of a dask cluster: all its workers")
     parser.add_argument("--steps-scale", type=float, default=1.0, help="to try this tool")
     parser.add_argument("--no-collect", action="store_true", help="leave the files of each run")
     options = parser.parse_args(arguments)
     options.folder.mkdir(parents=True, exist_ok=True)
+    before = load_results() if RESULTS.exists() else {}
+    done = {} if options.anew else {**before.get("runs", {}), **before.get("pruning", {})}
     carry_out_all(
-        missing_of(options.folder, options.only),
+        missing_of(options.folder, options.only, done),
         options.folder,
         jobs=options.jobs,
         scheduler=options.scheduler,
@@ -500,7 +509,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     if not options.no_collect:
         finished = [json.loads(path.read_text()) for path in sorted(options.folder.glob("*.json"))]
-        results = collect(finished, load_results() if RESULTS.exists() else {})
+        results = collect(finished, before)
         write(RESULTS, as_text(results))
         tables.refresh(results)
 
