@@ -285,7 +285,7 @@ class Interface {
     const queue = [...jobs];
     this.kept[name] = queue;
     const some = () => {
-      const end = performance.now() + 3;
+      const end = performance.now() + 2;
       while (queue.length && performance.now() < end) queue.shift()();
       if (queue.length && this.kept[name] === queue && !this.closed) requestAnimationFrame(some);
     };
