@@ -70,7 +70,7 @@ export default explorer(formulas, (ui, known) => {
   function drawPlane({ beta }) {
     const around = (values) => {
       const [low, high] = [Math.min(...values), Math.max(...values)];
-      const room = 0.18 * (high - low || 1);
+      const room = 0.18 * Math.max(high - low, 5);
       return [low - room, high + room];
     };
     const [rates, distortions] = [scores.map((s) => s[1]), scores.map((s) => s[2])];

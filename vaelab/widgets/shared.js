@@ -285,7 +285,7 @@ class Interface {
     const queue = [...jobs];
     this.kept[name] = queue;
     const some = () => {
-      const end = performance.now() + 3;
+      const end = performance.now() + 2;
       while (queue.length && performance.now() < end) queue.shift()();
       if (queue.length && this.kept[name] === queue && !this.closed) requestAnimationFrame(some);
     };
@@ -496,9 +496,7 @@ class Plot {
     pen.strokeStyle = ui.dark ? "#a9b1bc" : "#5b636d";
     if (ylabel) this.path([x[0], x[0]], y);
     if (xlabel) this.path(x, [y[0], y[0]]);
-    const places = [...ticks(x, 6), ...marks].map((value) => Math.abs(value)).filter((value) => value >= 1e-3);
-    const digits = (values) =>
-      values.every((value) => Number.isInteger(Number(value.toFixed(6)))) ? 0 : Math.min(...places) < 0.1 ? 2 : 1;
+    const digits = ([first, second = first + 1]) => clamp(-Math.floor(Math.log10(second - first) + 1e-9), 0, 4);
     if (xlabel) for (const value of ticks(x, 6)) this.text(fixed(value, digits(ticks(x, 6))), value, y[0], { dy: 15, size: 14 });
     if (ylabel) {
       const name = (value) => (log ? `10${superscript(Math.round(Math.log10(value)))}` : fixed(value, digits(marks)));
