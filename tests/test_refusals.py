@@ -186,7 +186,7 @@ torch.manual_seed(0)
 SMALL = VAE(latent_dim=3, hidden_dim=4)
 FLAT = VAE(latent_dim=2, hidden_dim=4)
 ROWS = RowGRUVAE(latent_dim=3, hidden_dim=4)
-FLAT = LinearVAE(latent_dim=3)
+STRAIGHT = LinearVAE(latent_dim=3)
 FOLDER = tempfile.TemporaryDirectory()  # until Python ends
 SAVED = f"{FOLDER.name}/model.pt"
 vaelab.save(SAVED, SMALL)
@@ -320,15 +320,15 @@ TABLE: dict[str, Row] = {
     "LinearVAE": Row(
         LinearVAE, {}, {**dict.fromkeys(["latent_dim", "data_dim"], COUNT), "noise": POSITIVE}
     ),
-    "LinearVAE.encode": Row(method("encode", FLAT), {"x": IMAGES}, {"x": SHAPE_ONLY}),
+    "LinearVAE.encode": Row(method("encode", STRAIGHT), {"x": IMAGES}, {"x": SHAPE_ONLY}),
     "LinearVAE.reparameterize": Row(
-        method("reparameterize", FLAT), {"mu": Z, "logvar": Z}, {"mu": LATENT, "logvar": LATENT}
+        method("reparameterize", STRAIGHT), {"mu": Z, "logvar": Z}, {"mu": LATENT, "logvar": LATENT}
     ),
-    "LinearVAE.decode": Row(method("decode", FLAT), {"z": Z}, {"z": LATENT}),
+    "LinearVAE.decode": Row(method("decode", STRAIGHT), {"z": Z}, {"z": LATENT}),
     "LinearVAE.log_likelihood": Row(
-        method("log_likelihood", FLAT), {"x": IMAGES, "z": Z}, {"x": SHAPE_ONLY, "z": LATENT}
+        method("log_likelihood", STRAIGHT), {"x": IMAGES, "z": Z}, {"x": SHAPE_ONLY, "z": LATENT}
     ),
-    "LinearVAE.sample": Row(method("sample", FLAT), {"n": 2}, {"n": COUNT}),
+    "LinearVAE.sample": Row(method("sample", STRAIGHT), {"n": 2}, {"n": COUNT}),
     "RowGRUVAE": Row(
         RowGRUVAE, {}, {**dict.fromkeys(["latent_dim", "hidden_dim"], COUNT), "use_z": YES_NO}
     ),
