@@ -28,7 +28,7 @@ from .storage import load, save
 from .toy import GaussianToy
 from .training import Diverged, Evaluation, History, evaluate, fit
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "ELBO",
