@@ -17,7 +17,7 @@ FIRST := notebooks/01_elbo_and_vanilla_vae.ipynb
 RUN := $(VENV)/bin/python
 # Tests of one file, and cells of one lesson, stay together. Each process computes with one thread: where processes
 # share the cores, threads mostly wait for each other.
-SPREAD = OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(TIMED) $(RUN) -m pytest -n auto --maxprocesses 4 --dist loadfile --benchmark-disable
+SPREAD = OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(TIMED) $(RUN) -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --benchmark-disable
 # Says at the end how long that took, in training steps of this machine.
 TIMED = $(RUN) tools/yardstick.py "$(if $(strip $(ARGS)),part of )make $@" --
 QUICK = $(SPREAD) tests --ignore=tests/browser
