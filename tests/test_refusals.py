@@ -544,7 +544,11 @@ TABLE: dict[str, Row] = {
     "pca_rates": Row(
         diagnostics.pca_rates,
         {"images": IMAGES, "noise": 0.5, "latent_dim": 2},
-        {"images": NO_PIXELS, "noise": POSITIVE, "latent_dim": COUNT},
+        {
+            "images": NO_PIXELS,
+            "noise": POSITIVE,
+            "latent_dim": st.one_of(COUNT, st.integers(min_value=785)),
+        },
     ),
     "prune": Row(
         diagnostics.prune,
