@@ -292,6 +292,21 @@ def shell(monkeypatch):
     InteractiveShell.clear_instance()
 
 
+def test_python_computes_with_one_thread_and_leaves_the_setting(monkeypatch):
+    explorer, seen, before = BoundExplorer(), [], torch.get_num_threads()
+    monkeypatch.setattr(
+        type(explorer),
+        "read_out",
+        lambda *_, **__: {"threads": seen.append(torch.get_num_threads())},
+    )
+    torch.set_num_threads(2)
+    try:
+        explorer.numbers()
+        assert (seen, torch.get_num_threads()) == ([1], 2)
+    finally:
+        torch.set_num_threads(before)
+
+
 @every_kind
 def test_fifty_re_creations_leave_one(make, kind, shell):
     shell.user_ns.update(make=make, kind=kind)

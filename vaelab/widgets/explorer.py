@@ -31,6 +31,7 @@ from ..checks import check_images, check_kind, check_range
 from ..data import Digits
 from ..describe import describe
 from ..plotting import COLORS, use_style
+from ..runs import threads_set
 
 HERE = Path(__file__).parent
 IMPORT = re.compile(r'^import \{[^}]*\} from "\./shared\.js";\n', flags=re.MULTILINE)
@@ -145,7 +146,8 @@ class Explorer(anywidget.AnyWidget):
             KeyError: if a name is not that of a control.
             TypeError, ValueError: if a control cannot say such a value.
         """
-        return self.read_out(**self.completed(values))
+        with threads_set(1):  # for matrices this small a second thread costs more than it brings
+            return self.read_out(**self.completed(values))
 
     def snapshot(self, **values: Any) -> Figure:
         """The same story as a figure; arguments and refusals as in :meth:`numbers`.
@@ -154,7 +156,7 @@ class Explorer(anywidget.AnyWidget):
             A new figure, unknown to pyplot: as the last value of a cell it is shown once.
         """
         values = self.completed(values)
-        with mpl.rc_context():
+        with mpl.rc_context(), threads_set(1):
             use_style()
             figure = Figure(figsize=self.size, dpi=100, layout="constrained")
             self.draw(figure, **values)
