@@ -38,7 +38,7 @@ from notebook_tools import (
     tags,
     text,
 )
-from pages import FOLDED
+from pages import FOLDED, GUARD
 
 Rule = Callable[[NotebookNode], Iterator[str]]
 MACHINE_PATH = re.compile(
@@ -98,13 +98,22 @@ def scrubbed(nb: NotebookNode) -> Iterator[str]:
     ) != {"name"}:
         yield f"notebook metadata {dict(nb.metadata)}"
     for cell in nb.cells:
-        folded = FOLDED if cell.cell_type == "code" and "solution" in tags(cell) else {}
+        folds = cell.cell_type == "code" and {"solution", GUARD} & set(tags(cell))
+        folded = FOLDED if folds else {}
         if {k: v for k, v in cell.metadata.items() if k != "tags"} != folded:
             yield f"metadata {dict(cell.metadata)} of {cell.source[:60]!r}"
         if any(
             "widget-view" in kind for out in cell.get("outputs", []) for kind in out.get("data", {})
         ):
             yield f"a widget view without its model in {cell.source[:60]!r}"
+
+
+def guards_assert(nb: NotebookNode) -> Iterator[str]:
+    for cell in code_cells(nb):
+        if GUARD in tags(cell) and not any(
+            isinstance(n, ast.Assert) for n in ast.walk(parse(cell))
+        ):
+            yield f"{cell.source[:60]!r} is hidden as a guard and asserts nothing"
 
 
 def nothing_skipped(nb: NotebookNode) -> Iterator[str]:
@@ -177,6 +186,7 @@ def prose_around_code(nb: NotebookNode) -> Iterator[str]:
         yield "the first cell is not a title"
     for kind, run in groupby(nb.cells, key=lambda cell: cell.cell_type):
         run = list(run)
+        run = [cell for cell in run if GUARD not in tags(cell)]
         if kind == "code" and len(run) > 2:
             yield f"{len(run)} code cells without a word between them, from {run[0].source[:60]!r}"
 
@@ -271,6 +281,7 @@ RULES: list[Rule] = [
     short_cells,
     short_functions,
     scrubbed,
+    guards_assert,
     nothing_skipped,
     nothing_redefined,
     nothing_copied,
@@ -350,6 +361,7 @@ PLANTED: dict[Rule, NotebookNode] = {
     short_cells: lesson(*[code("\n".join(["x = 1"] * 7)) for _ in range(3)]),
     short_functions: lesson(code("def f():\n" + "    x = 1\n" * 12)),
     scrubbed: lesson(with_output(VIEW)),
+    guards_assert: lesson(code("print(1)", tags=("guard",))),
     nothing_skipped: lesson(code("# NBVAL_IGNORE_OUTPUT\n1")),
     nothing_redefined: lesson(code("def gaussian_kl(mu, logvar):\n    return 0")),
     nothing_copied: lesson(code(body_of("encode_all").replace("return", "result ="))),

@@ -22,7 +22,7 @@ from nbconvert import SlidesExporter
 from nbconvert.preprocessors import ClearOutputPreprocessor, TagRemovePreprocessor
 from nbformat import NotebookNode, v4
 
-from pages import PAGES, ROOT, STUDENT, copy_mathjax, local_links, title
+from pages import PAGES, ROOT, STUDENT, copy_mathjax, local_links, title, without_guards
 from publish import HERE, with_badges
 
 SLIDES = PAGES / "slides"
@@ -81,7 +81,7 @@ def slides(path: Path, folder: Path = SLIDES) -> Path:
     Returns:
         The slides. They ask the network for nothing.
     """
-    nb = without_solutions(path)
+    nb = without_guards(without_solutions(path))
     bring_back(nb, folder.parent.parent / "live" / f"{path.stem}.json")
     for cell in nb.cells:
         if cell.cell_type == "markdown":

@@ -21,6 +21,7 @@ from nbconvert.preprocessors import (
     ClearMetadataPreprocessor,
     CoalesceStreamsPreprocessor,
     ExecutePreprocessor,
+    TagRemovePreprocessor,
 )
 from nbformat import NotebookNode
 
@@ -37,6 +38,7 @@ KEPT = {"kernelspec", ("language_info", "name")}
 
 # What folds a cell: the first entry in JupyterLab and Notebook 7, with its output; the second is
 # what Colab reads, whose title is the `# @title` on the cell's first line.
+GUARD = "guard"  # the tag of a cell that asserts what the text claims, and teaches nothing
 FOLDED = {"jupyter": {"source_hidden": True, "outputs_hidden": True}, "cellView": "form"}
 
 
@@ -79,9 +81,14 @@ def executed(path: Path, live: bool = False) -> NotebookNode:
 
 
 def fold(cell: NotebookNode) -> None:
-    """Fold a code cell with the tag `solution`, so that nobody reads it by accident."""
-    if cell.cell_type == "code" and "solution" in cell.metadata.get("tags", []):
+    """Fold a solution, so that nobody reads it by accident, and a cell that only guards a claim."""
+    if cell.cell_type == "code" and {"solution", GUARD} & set(cell.metadata.get("tags", [])):
         cell.metadata.update(nbformat.from_dict(FOLDED))
+
+
+def without_guards(nb: NotebookNode) -> NotebookNode:
+    """A notebook for readers: what only guards a claim is left out of pages and slides."""
+    return TagRemovePreprocessor(remove_cell_tags={GUARD}).preprocess(nb, {})[0]
 
 
 def bring_to_life(cell: NotebookNode, states: dict) -> None:
@@ -141,6 +148,7 @@ def page(path: Path, folder: Path = PAGES) -> Path:
     """
     nb = executed(path, live=True)
     keep_alive(nb, folder.parent / "live" / f"{path.stem}.json")
+    nb = without_guards(nb)
     for cell in nb.cells:
         if cell.cell_type == "markdown":
             cell.source = local_links(cell.source)
