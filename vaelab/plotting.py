@@ -18,6 +18,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Ellipse
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
@@ -1086,3 +1087,66 @@ def paired_differences(
     base = _array(values[baseline], baseline, "S")
     others = {k: _array(v, k, "S", S=len(base)) - base for k, v in values.items() if k != baseline}
     return dot_with_spread(others, ax, f"{xlabel}, minus {baseline}".lstrip(", "), reference=0.0)
+
+
+# --------------------------------------------------------- lesson 1: a latent plane and its prior
+
+
+def prior_circle(ax: Axes | None = None, share: float = 0.95) -> Axes:
+    """Draw the circle around the origin that holds a share of N(0, I) in two dimensions.
+
+    Args:
+        ax: where to draw, in latent units; a new figure if None.
+        share: of the prior, in (0, 1).
+
+    Returns:
+        the Axes.
+
+    Raises:
+        ValueError: share is not between 0 and 1.
+    """
+    ax, radius = _axes(ax), _radius(share)
+    angle = np.linspace(0, 2 * math.pi, 200)
+    style: dict[str, Any] = {"linewidth": 3, "label": f"{share:.0%} of the prior"}
+    ax.plot(radius * np.cos(angle), radius * np.sin(angle), color=BLACK, **style)
+    return ax
+
+
+def posterior_ellipses(
+    mu: Any, logvar: Any, labels: Any, ax: Axes | None = None, share: float = 0.95
+) -> Axes:
+    """Draw q(z|x) of images in a latent plane, each as the ellipse that holds a share of it.
+
+    Args:
+        mu: (N, 2) means.
+        logvar: (N, 2) log sigma^2.
+        labels: (N,) classes 0 to 9, which give the colors.
+        ax: where to draw; a new figure if None.
+        share: of each posterior that its ellipse holds, in (0, 1).
+
+    Returns:
+        the Axes.
+
+    Raises:
+        ValueError: shapes do not fit, or share is not between 0 and 1.
+    """
+    mu = _array(mu, "mu", "N two", two=2)
+    sigma = np.exp(0.5 * _array(logvar, "logvar", "N two", N=len(mu), two=2))
+    labels = _array(labels, "labels", "N", N=len(mu)).astype(int)
+    radius, ax = _radius(share), _axes(ax, (6.4, 6.4))
+    for center, axes, label in zip(mu, sigma, labels):
+        width, height = 2 * radius * axes
+        style: dict[str, Any] = {"color": CYCLE[label % len(CYCLE)], "alpha": 0.45, "linewidth": 0}
+        ax.add_patch(Ellipse(tuple(center), width, height, **style))
+    ax.plot(*mu.T, ".", color=BLACK, markersize=3, label="mean of a posterior")
+    ax.set(xlabel="$z_1$", ylabel="$z_2$")
+    ax.set_aspect("equal", adjustable="datalim")
+    return ax
+
+
+def _radius(share: float) -> float:
+    """How many standard deviations hold a share of a round normal distribution in the plane."""
+    _number("share", share)
+    if not 0 < share < 1:
+        raise ValueError(f"share must lie between 0 and 1, got {share}")
+    return math.sqrt(-2 * math.log(1 - share))
