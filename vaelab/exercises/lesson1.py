@@ -19,7 +19,7 @@ from ..losses import bernoulli_nll, gaussian_kl
 from ..model import Model
 from ..runs import seeded
 from ..toy import GaussianToy
-from ..training import Minibatches, evaluate
+from ..training import Minibatches, evaluate, evaluation_images
 from .checking import Answer, Mistakes, choose, judge, normal
 
 # ------------------------------------------------------------ section 1.6, with its blanks filled
@@ -168,13 +168,14 @@ def check_strongest_cut(prediction: Any, model: Model, digits: Digits) -> Answer
 
     Args:
         prediction: "less", "the same" or "more".
-        model: a trained VAE; it is cut, and D and R are measured on ``digits.test``.
+        model: a trained VAE; it is cut, and D and R are measured on binarized test digits.
         digits: where the test images come from.
     """
-    whole = evaluate(model, digits.test)
+    images = evaluation_images(digits, binarize=True)  # (M, P)
+    whole = evaluate(model, images)
     saved, strongest = (part.item() for part in whole.kl_per_dim.max(dim=0))
     kept = [d for d in range(model.latent_dim) if d != strongest]
-    lost = evaluate(prune(model, kept), digits.test).distortion - whole.distortion
+    lost = evaluate(prune(model, kept), images).distortion - whole.distortion
     truth = "less" if lost < 0.9 * saved else "more" if lost > 1.1 * saved else "the same"
     found = f"Measured: R falls by {saved:.1f} nats, D rises by {lost:.1f}."
     wrong = f"{found} Hint: why did training keep this dimension?"
