@@ -391,7 +391,7 @@ def test_the_circle_holds_its_share_of_the_prior(rng):
     radius = np.hypot(*circle.get_data())
     np.testing.assert_allclose(radius, radius[0])
     inside = np.hypot(*rng.normal(size=(2, 100_000))) < radius[0]
-    assert abs(inside.mean() - 0.9) < 0.005 and circle.get_label() == "90% of the prior"
+    assert abs(inside.mean() - 0.9) < 0.005 and circle.get_label() == "circle: 90% of the prior"
 
 
 def test_an_ellipse_holds_its_share_of_the_posterior(rng):

@@ -988,8 +988,8 @@ def prior_circle(ax: Axes | None = None, share: float = 0.95) -> Axes:
     """
     radius, ax = _radius(share), _axes(ax)
     angle = np.linspace(0, 2 * math.pi, 200)
-    style: dict[str, Any] = {"linewidth": 3, "label": f"{share:.0%} of the prior"}
-    ax.plot(radius * np.cos(angle), radius * np.sin(angle), color=BLACK, **style)
+    style: dict[str, Any] = {"linewidth": 3, "label": f"circle: {share:.0%} of the prior"}
+    ax.plot(radius * np.cos(angle), radius * np.sin(angle).round(12), color=BLACK, **style)
     return ax
 
 
@@ -1019,7 +1019,7 @@ def posterior_ellipses(
         width, height = 2 * radius * axes
         style: dict[str, Any] = {"color": CYCLE[label % len(CYCLE)], "alpha": 0.45, "linewidth": 0}
         ax.add_patch(Ellipse(tuple(center), width, height, **style))
-    ax.plot(*mu.T, ".", color=BLACK, markersize=3, label="mean of a posterior")
+    ax.scatter(*mu.T, s=4, color=BLACK, zorder=3, label="mean of an ellipse")
     _write_classes(ax, mu, labels)
     ax.set(xlabel="$z_1$", ylabel="$z_2$")
     ax.set_aspect("equal", adjustable="datalim")
