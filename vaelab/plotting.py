@@ -1019,7 +1019,7 @@ def posterior_ellipses(
         width, height = 2 * radius * axes
         style: dict[str, Any] = {"color": CYCLE[label % len(CYCLE)], "alpha": 0.45, "linewidth": 0}
         ax.add_patch(Ellipse(tuple(center), width, height, **style))
-    ax.scatter(*mu.T, s=4, color=BLACK, zorder=3, label="mean of an ellipse")
+    ax.scatter(mu[:, 0], mu[:, 1], s=4, color=BLACK, zorder=3, label="mean of an ellipse")
     _write_classes(ax, mu, labels)
     ax.set(xlabel="$z_1$", ylabel="$z_2$")
     ax.set_aspect("equal", adjustable="datalim")
