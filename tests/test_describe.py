@@ -39,7 +39,10 @@ def test_lines_are_told_from_end_to_end_with_what_lies_between() -> None:
 
 
 def test_error_bars_are_told_by_their_line_and_not_by_their_ends() -> None:
-    told = describe(plotting.tightness([1, 50], [-110.0, -103.0], [1.0, 1.0]).figure)
+    _, ax = plt.subplots()
+    ax.errorbar([1, 50], [-110.0, -103.0], [1.0, 1.0], label="$L_k$ ± 1 standard error")
+    ax.set_xscale("log")
+    told = describe(ax.figure)
     assert "L_k ± 1 standard error: from −110 at 1 to −103 at 50." in told
     assert "logarithmic" in told and "−111 at" not in told
 

@@ -11,21 +11,23 @@ import math
 import re
 import time
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from nbformat import NotebookNode
 from torch.distributions import Normal, kl_divergence
 
 from notebook_tools import LESSONS, bound_by, code, lesson, parse, read, tags, text
-from vaelab import ELBO, Digits, GaussianToy, exercises, gaussian_kl
+from vaelab import ELBO, Digits, GaussianToy, bernoulli_nll, exercises, gaussian_kl
 from vaelab.exercises import NOTHING, Answer
-from vaelab.training import train_step
+from vaelab.training import Minibatches, train_step
 
 CHECKS = {name for name in vars(exercises) if name.startswith("check_")}
 HEADING = re.compile(r"^### Exercise (\d)\.(\d) \(([a-z ]+)\): .+", re.MULTILINE)
-KINDS = {"predict", "derive", "implement", "find the bug", "measure", "explain"}
+KINDS = {"diagnose", "predict", "derive", "implement", "find the bug", "measure", "explain"}
 
 
 # --- typical wrong answers, and what must be said about them ------------------------------------
@@ -53,11 +55,10 @@ def kl_formula(mu, logvar, m, s, *, variance=None, log_s=True, half=0.5, sign=1)
     return sign * (log_ratio + (var + (mu - m) ** 2) / (2 * square) - half)
 
 
-def running_half(batches):
-    total = torch.zeros(batches[0].shape[1])
-    for kl in batches:
-        total = (total + kl.mean(dim=0)) / 2
-    return total
+def image_loss(recon, x, mu, logvar, *, d="sum", r="sum", sign=1):
+    """-ELBO of each image, with the sums over pixels and dimensions as they are named."""
+    nll = F.binary_cross_entropy_with_logits(recon, x, reduction="none")
+    return getattr(nll, d)(dim=1) + sign * getattr(gaussian_kl(mu, logvar), r)(dim=1)
 
 
 def ramp(shape: Callable, hold: bool = True) -> Callable:
@@ -90,6 +91,26 @@ def neg_elbo(kl, a):
 
 # A check, the words of its answer, and what it is given; several things are a tuple.
 WRONG: dict[str, dict[str, Any]] = {
+    "check_healed": {
+        "patient's loss": lambda *a: image_loss(*a, d="mean").mean(),
+        "1/784 of what": lambda *a: image_loss(*a).mean() / 20,
+        "on purpose": lambda recon, x, mu, lv: (
+            image_loss(recon, x, mu, lv).mean() + 19 * gaussian_kl(mu, lv).sum(1).mean()
+        ),
+        "A sum over the batch": lambda *a: image_loss(*a).sum(),
+        "D is a sum over": lambda recon, x, mu, lv: (
+            F.binary_cross_entropy_with_logits(recon, x, reduction="sum")
+            + gaussian_kl(mu, lv).sum(1).mean()
+        ),
+        "averaged over the latent": lambda *a: image_loss(*a, r="mean").mean(),
+        "wrong sign": lambda *a: image_loss(*a, sign=-1).mean(),
+        "KL is gone": lambda *a: image_loss(*a, sign=0).mean(),
+        "another likelihood": lambda recon, x, mu, lv: (
+            (recon.sigmoid() - x).square().sum(1) + gaussian_kl(mu, lv).sum(1)
+        ).mean(),
+        "it should be ()": image_loss,
+        "returned nothing": lambda *a: print(end=""),
+    },
     "check_strongest_cut": {
         "Hint: why did training keep": "less",
         "D rises by": "the same",
@@ -100,6 +121,14 @@ WRONG: dict[str, dict[str, Any]] = {
         "used as a variance": lambda *a: kl_formula(*a, variance=a[3]),
         "log s is missing": lambda *a: kl_formula(*a, log_s=False),
         "-1/2 is missing": lambda *a: kl_formula(*a, half=0),
+        "These are bits": lambda *a: kl_formula(*a) / math.log(2),
+        "square of s is missing": lambda mu, lv, m, s: (
+            math.log(s) - lv / 2 + (lv.exp() + (mu - m) ** 2) / (2 * s) - 0.5
+        ),
+        "m is missing": lambda mu, lv, m, s: (
+            math.log(s) - lv / 2 + (lv.exp() + mu**2) / (2 * s**2) - 0.5
+        ),
+        "returned nothing": lambda *a: print(end=""),
         "dimensions were summed": lambda *a: kl_formula(*a).sum(1),
         "shape is (), it should be (4, 3)": lambda *a: kl_formula(*a).mean(),
         "A number is": lambda *a: kl_formula(*a) ** 2,
@@ -116,13 +145,6 @@ WRONG: dict[str, dict[str, Any]] = {
         "Hint: logsumexp": iw(log_ratio, lambda r: r.exp().mean(0).log()),
         "q is missing": lambda toy, x, q, z: log_mean(log_ratio(toy, x, q, z) + q.log_prob(z)),
     },
-    "check_mean_over_batches": {
-        "last batch weighs 1/2": running_half,
-        "mean of means": lambda batches: torch.stack([kl.mean(0) for kl in batches]).mean(0),
-        "A sum over": lambda batches: torch.cat(batches).sum(0),
-        "One number": lambda batches: torch.cat(batches).mean(),
-        "by the images and by": lambda batches: torch.cat(batches).mean(0) / len(batches),
-    },
     "check_noiseless": {
         "infinite R": "a",
         "never sees z": "c",
@@ -131,7 +153,7 @@ WRONG: dict[str, dict[str, Any]] = {
     "check_why_k_helps": {
         "as noisy as before": "c",
         "nothing is trained": "b",
-        "grows without end": "d",
+        "divided by k": "d",
     },
     "check_cycles": {
         "falls: the run stops": (4, 0.2, 0.6),
@@ -318,6 +340,44 @@ def test_the_text_of_an_answer():
     assert repr(Answer(True, "So it is.")) == "Right. So it is."
 
 
+RIGHT: list[tuple[str, Callable]] = [
+    (
+        "check_healed",
+        lambda recon, x, mu, lv: ELBO()(bernoulli_nll(recon, x), gaussian_kl(mu, lv), 0),
+    ),
+    ("check_healed", lambda *a: image_loss(*a).double().mean()),
+    ("check_healed", lambda *a: image_loss(*a).mean().item()),
+    ("check_healed", lambda *a: [image_loss(*a).mean().numpy()][0]),
+    ("check_healed", lambda *a: sum(image_loss(*a)) / 6),
+    ("check_kl_to_prior", lambda *a: kl_formula(*a).double()),
+    ("check_kl_to_prior", lambda *a: kl_formula(*a).numpy()),
+    ("check_kl_to_prior", lambda *a: kl_formula(*a).tolist()),
+    (
+        "check_kl_to_prior",
+        lambda mu, *a: [*map(lambda row, lv: kl_formula(row, lv, *a[1:]), mu, a[0])],
+    ),
+    (
+        "check_kl_to_prior",
+        lambda mu, lv, m, s: kl_divergence(Normal(mu, (lv / 2).exp()), Normal(m, s)),
+    ),
+    ("check_iw_bound", lambda *a: log_mean(log_ratio(*a)).float()),
+    ("check_iw_bound", lambda *a: log_mean(log_ratio(*a)).numpy()),
+    ("check_iw_bound", lambda *a: log_mean(log_ratio(*a)).tolist()),
+    ("check_iw_bound", lambda toy, x, q, z: [log_mean(log_ratio(toy, x, q, c)) for c in z.T]),
+    ("check_iw_bound", lambda *a: log_ratio(*a).softmax(0).mul(0).sum(0) + log_mean(log_ratio(*a))),
+]
+
+
+@pytest.mark.parametrize(("check", "attempt"), RIGHT)
+def test_a_right_answer_in_another_form_is_accepted(check, attempt):
+    assert getattr(exercises, check)(attempt).right
+
+
+@pytest.mark.parametrize("letter", ["b", "B", " b ", "(b)", "b)", "b."])
+def test_a_letter_may_be_written_as_people_do(letter):
+    assert exercises.check_noiseless(letter).right
+
+
 def test_the_cost_of_a_floor_is_that_of_a_search():
     def search(lam, strength):
         levels = torch.linspace(0, 6, 60_001)  # (L,)
@@ -453,3 +513,69 @@ def test_the_stub_runs_and_the_solution_is_right(number, vae, digits):
     start = time.process_time()
     assert run(solution, namespace).right is True
     assert time.process_time() - start < 5
+
+
+# --- the parts of the model that lesson 1 builds -------------------------------------------------
+
+
+class Built(exercises.OurVAE):
+    """The model of lesson 1 with another sampling line."""
+
+    def sample(self, mu, logvar):
+        return mu + torch.exp(0.5 * logvar) * torch.randn_like(mu)
+
+    def forward(self, x):
+        h = self.from_data(x).relu()
+        mu, logvar = self.to_mu(h), self.to_logvar(h)
+        return self.to_logits(self.from_latent(self.sample(mu, logvar)).relu()), mu, logvar
+
+
+def sampling(line: Callable) -> type:
+    return type("Attempt", (Built,), {"sample": lambda self, mu, logvar: line(mu, logvar)})
+
+
+def loop(*lines: str) -> Callable:
+    """The loop with some of the lines of a step."""
+
+    def attempt(model, loss, images, steps):
+        adam = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
+        history = []
+        for batch in islice(Minibatches(images, 128), steps):
+            x = torch.bernoulli(batch)
+            recon, mu, logvar = model(x)
+            value = loss(recon, x, mu, logvar)
+            for one in lines:
+                exec(one, {"adam": adam, "value": value})
+            history.append(value.item())
+        return history
+
+    return attempt
+
+
+BUILT: list[tuple[Any, Any, str]] = [
+    (exercises.OurVAE, sampling(lambda mu, lv: ...), "still a `...`"),
+    (exercises.OurVAE, sampling(lambda mu, lv: mu), "no noise"),
+    (exercises.OurVAE, sampling(lambda mu, lv: mu + lv.exp() * torch.randn_like(mu)), "sigma"),
+    (exercises.OurVAE, sampling(lambda mu, lv: mu @ lv), "raised RuntimeError"),
+    (exercises.our_loss, lambda *a: ..., "still a `...`"),
+    (exercises.our_loss, lambda *a: None, "returned nothing"),
+    (exercises.our_loss, lambda *a: image_loss(*a, d="mean").mean(), "mean over 784 pixels"),
+    (exercises.our_loss, lambda *a: image_loss(*a).sum(), "where -ELBO is"),
+    (exercises.our_training, loop("adam.zero_grad()"), "as it was"),
+    (exercises.our_training, loop("value.backward()", "adam.step()"), "not those of Adam"),
+    (exercises.our_training, lambda *a: loop("value.backward()", "adam.step()")(*a)[:1], "every"),
+    (exercises.OurVAE, Built, ""),
+    (exercises.OurVAE, sampling(lambda mu, lv: Normal(mu, (lv / 2).exp()).rsample()), ""),
+    (exercises.OurVAE, sampling(lambda mu, lv: mu + lv.exp().sqrt() * torch.randn(mu.shape)), ""),
+    (exercises.our_loss, lambda *a: image_loss(*a).mean(), ""),
+    (exercises.our_training, loop("adam.zero_grad()", "value.backward()", "adam.step()"), ""),
+]
+
+
+@pytest.mark.parametrize(("ours", "attempt", "fault"), BUILT)
+def test_a_part_of_the_model_is_tried(ours, attempt, fault, digits, capsys):
+    state = torch.get_rng_state()
+    assert exercises.build(attempt, ours, digits.train) is (ours if fault else attempt)
+    said = capsys.readouterr().out
+    assert fault in said and ("goes on with ours" in said) is bool(fault)
+    assert torch.equal(torch.get_rng_state(), state)

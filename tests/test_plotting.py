@@ -169,17 +169,6 @@ def test_traversals_writes_rows_and_values(rng):
     np.testing.assert_allclose(ax.images[0].get_array()[6:10, 12:16], images[1, 2].reshape(4, 4))
 
 
-def test_latent_plane_centres_the_corner_images_on_the_corners_of_the_extent():
-    images = np.zeros((9, 4))
-    images[0] = 1  # smallest z1, largest z2
-    ax = plotting.latent_plane(images, extent=(-2, 2, -1, 1))
-    left, right, bottom, top = ax.images[0].get_extent()
-    assert (left, right, bottom, top) == (-3, 3, -1.5, 1.5)  # half an image around the extent
-    picture = np.asarray(ax.images[0].get_array())
-    assert ax.images[0].origin == "upper"
-    assert picture[:2, :2].min() == 1 and picture.sum() == 4
-
-
 def test_latent_scatter_tells_classes_apart_without_colour(rng):
     labels = np.arange(200) % 10
     mu = np.stack([labels, -labels], axis=1) + rng.normal(size=(200, 2))
@@ -338,25 +327,6 @@ def test_active_units_curve_has_the_ceiling():
 # ---------------------------------------------------------------------------------------- the bound
 
 
-def test_gradient_variance_states_the_ratio_at_the_first_point():
-    k = np.array([1.0, 10.0, 100.0])
-    ax = plotting.gradient_variance(k, {"score function": 30 / k, "reparameterized": 0.5 / k**1.5})
-    assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
-    assert "× 60" in texts(ax)
-    np.testing.assert_allclose(line(ax, "score function").get_ydata(), 30 / k)
-
-
-def test_tightness_draws_bound_errors_and_ceiling():
-    ax = plotting.tightness([1, 5, 50], [-105, -102, -100], [0.3, 0.2, 0.1], log_evidence=-99)
-    (bars,) = ax.containers
-    np.testing.assert_allclose(bars[0].get_xydata(), [[1, -105], [5, -102], [50, -100]])
-    (stems,) = bars[2]
-    spans = [np.ptp(segment[:, 1]) for segment in stems.get_segments()]
-    np.testing.assert_allclose(spans, [0.6, 0.4, 0.2])
-    assert ax.get_xscale() == "log" and ax.lines[-1].get_ydata()[0] == -99
-    assert [t.get_text() for t in ax.get_xticklabels()] == ["1", "5", "50"]
-
-
 def test_rate_distortion_marks_start_and_end_and_labels_lines_of_equal_elbo():
     rate, distortion = np.array([0.0, 10, 20, 26]), np.array([160.0, 110, 90, 79])
     paths = {"vanilla": (rate, distortion), "soft free bits": (32.6, 80.4)}
@@ -412,6 +382,29 @@ def test_paired_differences_subtracts_seed_by_seed():
     assert ax.get_xlabel() == "−ELBO in nats, minus vanilla"
 
 
+# --------------------------------------------------------- lesson 1: a latent plane and its prior
+
+
+def test_the_circle_holds_its_share_of_the_prior(rng):
+    ax = plotting.prior_circle(share=0.9)
+    (circle,) = ax.lines
+    radius = np.hypot(*circle.get_data())
+    np.testing.assert_allclose(radius, radius[0])
+    inside = np.hypot(*rng.normal(size=(2, 100_000))) < radius[0]
+    assert abs(inside.mean() - 0.9) < 0.005 and circle.get_label() == "circle: 90% of the prior"
+
+
+def test_an_ellipse_holds_its_share_of_the_posterior(rng):
+    mu, logvar = np.array([[1.0, -2.0], [0.0, 3.0]]), np.log([[0.25, 4.0], [1.0, 1.0]])
+    ax = plotting.posterior_ellipses(mu, logvar, [7, 3], share=0.9)
+    for ellipse, center, sigma in zip(ax.patches, mu, np.exp(0.5 * logvar)):
+        z = center + sigma * rng.normal(size=(100_000, 2))
+        inside = ellipse.contains_points(ax.transData.transform(z))
+        assert abs(inside.mean() - 0.9) < 0.005
+    assert [to_hex(e.get_facecolor()).upper() for e in ax.patches] == plotting.CYCLE[1::-1]
+    assert texts(ax) == ["3", "7"]
+
+
 # ----------------------------------------------------------------------- what holds for all of them
 
 T3, D2 = [0, 1, 2], np.ones((3, 2))
@@ -419,19 +412,18 @@ SMALL = {  # a call of every function that takes an ax
     "image_grid": (D2[:, :1],),
     "image_rows": ({"a": D2[:, :1]},),
     "traversals": (np.ones((2, 3, 4)), ["a", "b"], T3),
-    "latent_plane": (np.ones((4, 4)),),
     "latent_scatter": (D2, T3),
     "curves": (T3, {"a": T3}),
     "schedule_curves": ({"a": (T3, T3)},),
     "kl_bars": (T3,),
     "kl_heatmap": (T3, D2),
     "active_units_curve": (T3, {"a": T3}),
-    "gradient_variance": ([1, 2, 4], {"a": [4, 2, 1]}),
-    "tightness": ([1, 2, 4], T3, T3),
     "rate_distortion": ({"a": (T3, T3)},),
     "gamma_traces": (T3, D2),
     "dot_with_spread": ({"a": T3},),
     "paired_differences": ({"vanilla": T3, "a": T3},),
+    "prior_circle": (),
+    "posterior_ellipses": (D2[:, :1] * [[0, 1]], D2 - 1, T3),
 }
 
 
@@ -475,6 +467,7 @@ def test_opens_one_figure_of_its_own_where_no_axes_are_passed(name):
         (lambda: plotting.image_grid(np.full((2, 4), -3.0)), r"expected \[0, 1\]: .*sigmoid"),
         (lambda: plotting.traversals(np.zeros((2, 1, 4)), "aa", [0]), "all of them to differ"),
         (lambda: plotting.latent_scatter(np.zeros((11, 2)), range(11)), "11 classes"),
+        (lambda: plotting.prior_circle(share=1.0), "between 0 and 1"),
         (lambda: plotting.training_curves(history(), [None]), "expected 3"),
         (lambda: plotting.curves([0], {"a": ([0], [0])}), "mean, lower, upper"),
         (lambda: plotting.kl_heatmap([0], [[1]]), "at least 2"),

@@ -601,17 +601,23 @@ TABLE: dict[str, Row] = {
         },
         free=("title",),
     ),
-    "latent_plane": Row(
-        plotting.latent_plane,
-        {"images": SIXTEEN},
-        {"images": st.one_of(array(4, 16), st.just(SIXTEEN[:3])), "extent": array(4), "ax": AXES},
-        free=("title",),
-    ),
     "latent_scatter": Row(
         plotting.latent_scatter,
         {"mu": D2, "labels": [0, 1, 1]},
         {"mu": array(3, 2), "labels": st.one_of(array(3), st.just([0, 0.5, 1])), "ax": AXES},
         free=("title",),
+    ),
+    "prior_circle": Row(plotting.prior_circle, {}, {"ax": AXES, "share": OPEN}),
+    "posterior_ellipses": Row(
+        plotting.posterior_ellipses,
+        {"mu": D2, "logvar": D2, "labels": [0, 1, 1]},
+        {
+            "mu": (array(3, 2), "mu|logvar|labels"),
+            "logvar": array(3, 2),
+            "labels": st.one_of(array(3), st.just([0, 0.5, 1])),
+            "ax": AXES,
+            "share": OPEN,
+        },
     ),
     "training_curves": Row(
         plotting.training_curves,
@@ -667,27 +673,6 @@ TABLE: dict[str, Row] = {
             "latent_dim": or_none(COUNT),
             "ax": AXES,
         },
-    ),
-    "gradient_variance": Row(
-        plotting.gradient_variance,
-        {"samples": T3, "variances": {"a": T3}},
-        {
-            "samples": (st.one_of(array(3), st.just(T3 - 1)), "samples|line"),
-            "variances": (st.one_of(lines(3), st.just({"a": T3 - 1})), "variances|line|b"),
-            "ax": AXES,
-        },
-    ),
-    "tightness": Row(
-        plotting.tightness,
-        {"ks": T3, "bound": T3, "stderr": T3},
-        {
-            "ks": (st.one_of(array(3), st.just(T3 - 1)), "ks|bound"),
-            "bound": array(3),
-            "stderr": array(3),
-            "ax": AXES,
-            "log_evidence": or_none(NUMBER),
-        },
-        free=("label", "color"),
     ),
     "rate_distortion": Row(
         plotting.rate_distortion,
@@ -880,7 +865,6 @@ NOTHING_TO_REFUSE = {
     "VAEOutput": "a record made by forward",
     "COLORS": "a table",
     "controller": "has no arguments",
-    "elbo_decomposition": "has no arguments",
     "graphical_model": "has no arguments",
     "reparameterization": "has no arguments",
     "iw_batch": "shown in lesson 1 and called by iw_log_likelihood, which checks",

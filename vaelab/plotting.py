@@ -18,8 +18,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Ellipse
 from matplotlib.patheffects import withStroke
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from .describe import describe_what_is_shown
 
@@ -366,43 +367,6 @@ def traversals(
     return image_rows(dict(zip(row_labels, images)), columns, ax, title)
 
 
-def latent_plane(
-    images: Any,
-    extent: tuple[float, float, float, float] = (-3, 3, -3, 3),
-    ax: Axes | None = None,
-    title: str | None = None,
-) -> Axes:
-    """Draw the images decoded on a square grid over a two-dimensional latent space.
-
-    Args:
-        images: (n * n, P) pixels in [0, 1], row by row from the top: the first image belongs to
-            the smallest z1 and the *largest* z2, the last to the largest z1 and the smallest z2.
-        extent: (z1 min, z1 max, z2 min, z2 max), the latent values of the outermost images.
-        ax: where to draw; a new figure if None.
-        title: written above.
-
-    Returns:
-        the Axes, its coordinates in latent units: an image's centre lies at its z.
-
-    Raises:
-        ValueError: the number of images is not a square of 2 or more, or see `mosaic`.
-    """
-    n = math.isqrt(len(_array(images, "images", "n*n P")))
-    if n < 2 or n * n != len(images):
-        raise ValueError(
-            f"{len(images)} images were passed, expected a square number n * n with n >= 2"
-        )
-    left, right, bottom, top = _array(extent, "extent", "ends", ends=4).tolist()
-    picture = mosaic(images, n, gap=0)
-    ax = _show(_axes(ax, (6.4, 6.4)), picture, title)
-    dx, dy = (right - left) / (n - 1) / 2, (top - bottom) / (n - 1) / 2
-    ax.images[-1].set_extent((left - dx, right + dx, bottom - dy, top + dy))
-    ax.set(aspect="auto", xlabel="$z_1$", ylabel="$z_2$")
-    ax.xaxis.set_major_locator(MaxNLocator(7))
-    ax.yaxis.set_major_locator(MaxNLocator(7))
-    return ax
-
-
 def latent_scatter(mu: Any, labels: Any, ax: Axes | None = None, title: str | None = None) -> Axes:
     """Draw posterior means in a two-dimensional latent space, a colour *and* a marker per class.
 
@@ -420,10 +384,7 @@ def latent_scatter(mu: Any, labels: Any, ax: Axes | None = None, title: str | No
         ValueError: shapes do not fit, mu has not two columns, or there are more than ten classes.
     """
     mu = _array(mu, "mu", "N two", two=2)
-    given = _array(labels, "labels", "N", N=len(mu))
-    labels = given.astype(int)
-    if (labels != given).any():
-        raise ValueError(f"labels must be whole numbers, got {given[labels != given][0]:g}")
+    labels = _classes(labels, len(mu))
     classes = np.unique(labels[labels >= 0])
     if len(classes) > len(CYCLE):
         raise ValueError(f"labels hold {len(classes)} classes, expected at most {len(CYCLE)}")
@@ -434,16 +395,29 @@ def latent_scatter(mu: Any, labels: Any, ax: Axes | None = None, title: str | No
     for name, color, marker in zip(classes, CYCLE, DIGIT_MARKERS):
         x, y = mu[labels == name].T
         ax.scatter(x, y, s=16, color=color, marker=marker, alpha=0.6, linewidth=0, label=str(name))
-    write: dict[str, Any] = {"size": 24, "weight": "bold", "ha": "center", "va": "center"}
-    for name, color in zip(classes, CYCLE):
-        x, y = mu[labels == name].mean(axis=0)
-        dark = "#8C8200" if color == YELLOW else color  # yellow on white cannot be read
-        ax.text(x, y, str(name), color=dark, path_effects=_halo(5), **write)
+    _write_classes(ax, mu, labels)
     ax.set(xlabel=r"$\mu_1$", ylabel=r"$\mu_2$")
     ax.set_aspect("equal", adjustable="datalim")
     if title:
         ax.set_title(title)
     return ax
+
+
+def _classes(labels: Any, count: int) -> np.ndarray:
+    given = _array(labels, "labels", "N", N=count)
+    labels = given.astype(int)
+    if (labels != given).any():
+        raise ValueError(f"labels must be whole numbers, got {given[labels != given][0]:g}")
+    return labels
+
+
+def _write_classes(ax: Axes, mu: np.ndarray, labels: np.ndarray) -> None:
+    """Write every class at the mean of its points, in its color."""
+    write: dict[str, Any] = {"size": 20, "weight": "bold", "ha": "center", "va": "center"}
+    for name, color in zip(np.unique(labels[labels >= 0]), CYCLE):
+        x, y = mu[labels == name].mean(axis=0)
+        dark = "#8C8200" if color == YELLOW else color  # yellow on white cannot be read
+        ax.text(x, y, str(name), color=dark, path_effects=_halo(5), **write)
 
 
 # ------------------------------------------------------------------------------- training, curves
@@ -800,98 +774,6 @@ def active_units_curve(
 # -------------------------------------------------------------------------------------- the bound
 
 
-def gradient_variance(samples: Any, variances: Mapping[str, Any], ax: Axes | None = None) -> Axes:
-    """Draw the variance of gradient estimators against the samples they average, log-log.
-
-    Args:
-        samples: (S,) samples per estimate.
-        variances: {label: (S,)}, such as "score function" and "reparameterized".
-        ax: where to draw; a new figure if None.
-
-    Returns:
-        the Axes; between exactly two estimators an arrow states the ratio of their first variances.
-
-    Raises:
-        ValueError: no line, or a line whose length is not that of samples.
-    """
-    _refuse_empty("variances", variances)
-    samples = _array(samples, "samples", "S")
-    lowest = min([samples.min(), *(_array(v, k, "S").min() for k, v in variances.items())])
-    if lowest <= 0:
-        raise ValueError(f"samples and variances must be above 0 on logarithmic axes, got {lowest}")
-    ax = curves(samples, variances, ax, "samples per gradient estimate", "variance of the estimate")
-    for line, marker in zip(ax.lines[-len(variances) :], DIGIT_MARKERS):
-        line.set_marker(marker)
-    ax.set(xscale="log", yscale="log")
-    if len(variances) == 2:
-        first = [float(_array(v, k, "S")[0]) for k, v in variances.items()]
-        _ratio(ax, float(_array(samples, "samples", "S")[0]), min(first), max(first))
-    ax.legend()
-    return ax
-
-
-def _ratio(ax: Axes, x: float, low: float, high: float) -> None:
-    """Draw a double arrow from low to high at x, on a logarithmic axis, and write their ratio."""
-    arrow = {"arrowstyle": "<->", "color": GREY, "linewidth": 1.5, "shrinkA": 6, "shrinkB": 6}
-    ax.annotate("", (x, low), (x, high), arrowprops=arrow)
-    note: dict[str, Any] = {"ha": "left", "va": "center", "path_effects": _halo()}
-    at, text = (x, math.sqrt(low * high)), f"× {float(f'{high / low:.1g}'):,g}"
-    ax.annotate(text, at, (8, 0), textcoords="offset points", **note)
-
-
-def tightness(
-    ks: Any,
-    bound: Any,
-    stderr: Any,
-    ax: Axes | None = None,
-    *,
-    label: str | None = None,
-    color: str = COLORS["elbo"],
-    log_evidence: float | None = None,
-) -> Axes:
-    """Draw the importance-weighted bound L_k against k, on a logarithmic axis, with error bars.
-
-    Args:
-        ks: (K,) numbers of samples; k = 1 is the ELBO.
-        bound: (K,) nats per image.
-        stderr: (K,) one standard error, nats.
-        ax: where to draw; a new figure if None.
-        label: name of the line.
-        color: of the line.
-        log_evidence: log p(x) where it is known; drawn as a ceiling, nats.
-
-    Returns:
-        the Axes.
-
-    Raises:
-        ValueError: ks, bound and stderr differ in length.
-    """
-    ks = _array(ks, "ks", "K")
-    if ks.min() < 1:
-        raise ValueError(f"ks must be numbers of samples, 1 or more, got {ks.min():g}")
-    if log_evidence is not None:
-        _number("log_evidence", log_evidence)
-    bound = _array(bound, "bound", "K", K=len(ks))
-    stderr = _array(stderr, "stderr", "K", K=len(ks))
-    ax = _axes(ax)
-    ax.errorbar(
-        ks,
-        bound,
-        stderr,
-        fmt="o-",
-        color=color,
-        capsize=4,
-        label=label or r"$L_k$ ± 1 standard error",
-    )
-    if log_evidence is not None:
-        ax.axhline(log_evidence, color=COLORS["evidence"], linestyle="--", label=r"$\log p(x)$")
-    ax.set(xscale="log", xlabel="importance samples $k$  ($k$ = 1 is the ELBO)", ylabel=NATS)
-    ax.set_xticks(ks, [f"{k:g}" for k in ks])
-    ax.xaxis.set_minor_locator(NullLocator())
-    ax.legend(loc="lower right")
-    return ax
-
-
 def rate_distortion(
     paths: Mapping[str, tuple[Any, Any]],
     ax: Axes | None = None,
@@ -1086,3 +968,67 @@ def paired_differences(
     base = _array(values[baseline], baseline, "S")
     others = {k: _array(v, k, "S", S=len(base)) - base for k, v in values.items() if k != baseline}
     return dot_with_spread(others, ax, f"{xlabel}, minus {baseline}".lstrip(", "), reference=0.0)
+
+
+# --------------------------------------------------------- lesson 1: a latent plane and its prior
+
+
+def prior_circle(ax: Axes | None = None, share: float = 0.95) -> Axes:
+    """Draw the circle around the origin that holds a share of N(0, I) in two dimensions.
+
+    Args:
+        ax: where to draw, in latent units; a new figure if None.
+        share: of the prior, in (0, 1).
+
+    Returns:
+        the Axes.
+
+    Raises:
+        ValueError: share is not between 0 and 1.
+    """
+    radius, ax = _radius(share), _axes(ax)
+    angle = np.linspace(0, 2 * math.pi, 200)
+    style: dict[str, Any] = {"linewidth": 3, "label": f"circle: {share:.0%} of the prior"}
+    ax.plot(radius * np.cos(angle), radius * np.sin(angle).round(12), color=BLACK, **style)
+    return ax
+
+
+def posterior_ellipses(
+    mu: Any, logvar: Any, labels: Any, ax: Axes | None = None, share: float = 0.95
+) -> Axes:
+    """Draw q(z|x) of images in a latent plane, each as the ellipse that holds a share of it.
+
+    Args:
+        mu: (N, 2) means.
+        logvar: (N, 2) log sigma^2.
+        labels: (N,) whole numbers; each class has a color and is written at its mean.
+        ax: where to draw; a new figure if None.
+        share: of each posterior that its ellipse holds, in (0, 1).
+
+    Returns:
+        the Axes.
+
+    Raises:
+        ValueError: shapes do not fit, or share is not between 0 and 1.
+    """
+    mu = _array(mu, "mu", "N two", two=2)
+    sigma = np.exp(0.5 * _array(logvar, "logvar", "N two", N=len(mu), two=2))
+    labels = _classes(labels, len(mu))
+    radius, ax = _radius(share), _axes(ax, (6.4, 6.4))
+    for center, axes, label in zip(mu, sigma, np.unique(labels, return_inverse=True)[1]):
+        width, height = 2 * radius * axes
+        style: dict[str, Any] = {"color": CYCLE[label % len(CYCLE)], "alpha": 0.45, "linewidth": 0}
+        ax.add_patch(Ellipse(tuple(center), width, height, **style))
+    ax.scatter(mu[:, 0], mu[:, 1], s=4, color=BLACK, zorder=3, label="mean of an ellipse")
+    _write_classes(ax, mu, labels)
+    ax.set(xlabel="$z_1$", ylabel="$z_2$")
+    ax.set_aspect("equal", adjustable="datalim")
+    return ax
+
+
+def _radius(share: float) -> float:
+    """How many standard deviations hold a share of a round normal distribution in the plane."""
+    _number("share", share)
+    if not 0 < share < 1:
+        raise ValueError(f"share must lie between 0 and 1, got {share}")
+    return math.sqrt(-2 * math.log(1 - share))

@@ -2,12 +2,16 @@
 
 from .checking import NOTHING, Answer
 from .lesson1 import (
+    OurVAE,
+    build,
+    check_healed,
     check_iw_bound,
     check_kl_to_prior,
-    check_mean_over_batches,
     check_noiseless,
     check_strongest_cut,
     check_why_k_helps,
+    our_loss,
+    our_training,
 )
 from .lesson2 import (
     check_bound_from_printed,
@@ -29,6 +33,8 @@ from .lesson3 import (
 __all__ = [
     "NOTHING",
     "Answer",
+    "OurVAE",
+    "build",
     "check_bound_from_printed",
     "check_choosing",
     "check_cosine",
@@ -36,10 +42,10 @@ __all__ = [
     "check_cycles",
     "check_down_and_up",
     "check_grouped_free_bits",
+    "check_healed",
     "check_iw_bound",
     "check_kl_to_prior",
     "check_limits",
-    "check_mean_over_batches",
     "check_next_gamma",
     "check_noiseless",
     "check_paired",
@@ -47,4 +53,6 @@ __all__ = [
     "check_step_ahead",
     "check_strongest_cut",
     "check_why_k_helps",
+    "our_loss",
+    "our_training",
 ]

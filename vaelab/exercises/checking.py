@@ -46,15 +46,18 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
 
 
 def blank(value: Any) -> bool:
-    """Whether a stub was left as it was."""
-    return value is None or value is ... or (isinstance(value, tuple) and any(map(blank, value)))
+    """Whether a stub was left as it was: a value, some of several, or a function without a body."""
+    code = getattr(value, "__code__", None)
+    empty = code is not None and code.co_code == (lambda: None).__code__.co_code
+    several = isinstance(value, tuple) and any(map(blank, value))
+    return value is None or value is ... or empty or several
 
 
 def choose(choice: Any, options: dict[str, str], best: str) -> Answer:
     """Whether the best of some options was chosen, and what to say about the one that was."""
     if blank(choice):
         return NOTHING
-    choice = choice.strip().lower() if isinstance(choice, str) else choice
+    choice = choice.strip(" ().").lower() if isinstance(choice, str) else choice
     if not isinstance(choice, str) or choice not in options:
         return Answer(False, f"Choose one of {', '.join(map(repr, options))}; got {choice!r}.")
     return Answer(choice == best, options[choice])
@@ -77,6 +80,8 @@ def judge(
         value = attempt(*copy.deepcopy(list(given.values())))
     except Exception as error:
         return raised(error, ", ".join(name + shape(item) for name, item in given.items()))
+    if value is None:
+        return Answer(False, "Your function returned nothing. Hint: does it end in `return`?")
     return compare(value, right, mistakes, praise, rtol)
 
 

@@ -1,35 +1,181 @@
-"""The checks of the exercises of lesson 1."""
+"""The model that lesson 1 builds, and the checks of its exercises."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from itertools import islice
 from typing import Any
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 
+from ..checkup import checkup
 from ..data import Digits
 from ..diagnostics import prune
-from ..losses import gaussian_kl
+from ..losses import bernoulli_nll, gaussian_kl
 from ..model import Model
+from ..runs import seeded
 from ..toy import GaussianToy
-from ..training import evaluate
+from ..training import Minibatches, evaluate, evaluation_images
 from .checking import Answer, Mistakes, choose, judge, normal
+
+# ------------------------------------------------------------ section 1.6, with its blanks filled
+
+
+class OurVAE(nn.Module):
+    """The model of section 1.6."""
+
+    def __init__(self, latent_dim: int = 50, hidden_dim: int = 400) -> None:
+        super().__init__()
+        self.from_data = nn.Linear(784, hidden_dim)
+        self.to_mu = nn.Linear(hidden_dim, latent_dim)
+        self.to_logvar = nn.Linear(hidden_dim, latent_dim)
+        self.from_latent = nn.Linear(latent_dim, hidden_dim)
+        self.to_logits = nn.Linear(hidden_dim, 784)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Pixels (B, 784) -> logits (B, 784), mu (B, D), logvar (B, D)."""
+        h = F.relu(self.from_data(x))  # (B, H)
+        mu, logvar = self.to_mu(h), 15 * torch.tanh(self.to_logvar(h) / 15)  # (B, D), (B, D)
+        z = mu + torch.exp(0.5 * logvar) * torch.randn_like(mu)  # (B, D)
+        return self.to_logits(F.relu(self.from_latent(z))), mu, logvar
+
+
+def our_loss(recon: Tensor, x: Tensor, mu: Tensor, logvar: Tensor) -> Tensor:
+    """-ELBO, nats per image."""
+    distortion = F.binary_cross_entropy_with_logits(recon, x, reduction="sum")
+    rate = 0.5 * (mu**2 + logvar.exp() - 1 - logvar).sum()
+    return (distortion + rate) / len(x)
+
+
+def our_training(model: nn.Module, loss: Callable, images: Tensor, steps: int) -> list[float]:
+    """The loss at every step of a run."""
+    adam = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
+    history = []
+    for x in map(torch.bernoulli, islice(Minibatches(images, 128), steps)):  # (128, 784)
+        recon, mu, logvar = model(x)
+        value = loss(recon, x, mu, logvar)
+        adam.zero_grad()
+        value.backward()
+        adam.step()
+        history.append(value.item())
+    return history
+
+
+def build(attempt: Any, ours: Any, images: Tensor) -> Any:
+    """The reader's part if it works, else ours and a line that says why.
+
+    Args:
+        attempt: the reader's model class, loss or training loop.
+        ours: the same part with its blanks filled: `OurVAE`, `our_loss` or `our_training`.
+        images: (N, 784) to try it on, N >= 128.
+
+    Returns:
+        ``attempt`` or ``ours``.
+    """
+    part, fault_of = {
+        OurVAE: ("model", _model_fault),
+        our_loss: ("loss", _loss_fault),
+        our_training: ("loop", _loop_fault),
+    }[ours]
+    try:
+        with seeded(0):
+            fault = fault_of(attempt, images)
+    except Exception as error:
+        fault = f"It raised {type(error).__name__}: {error}"
+    if "ellipsis" in fault:
+        fault = "There is still a `...` in it."
+    print(f"Your {part}: {f'{fault} The lesson goes on with ours.' if fault else 'it works.'}")
+    return ours if fault else attempt
+
+
+def _model_fault(attempt: Any, images: Tensor) -> str:
+    if len(attempt()(images[:2])) < 3:
+        return "It should return recon, mu and logvar."
+    return _faults(attempt(), our_loss, images)
+
+
+def _loss_fault(attempt: Any, images: Tensor) -> str:
+    x = images[:16].bernoulli()
+    outputs = OurVAE()(x)
+    given = (outputs[0], x, *outputs[1:])
+    if (value := attempt(*given)) is None:
+        return "It returned nothing."
+    if torch.allclose(value, our_loss(*given), rtol=1e-4):
+        return ""
+    seen = f"It is {value.item():.1f} where -ELBO is {our_loss(*given).item():.1f} nats per image."
+    return f"{seen} {_faults(OurVAE(), attempt, images)}".strip()
+
+
+def _faults(model: nn.Module, loss: Callable, images: Tensor) -> str:
+    findings = checkup(model, loss, images).findings
+    return " ".join(finding.message for finding in findings if finding.level == "fault")
+
+
+def _loop_fault(attempt: Any, images: Tensor) -> str:
+    model = OurVAE(latent_dim=2, hidden_dim=8)
+    before = model.to_logits.bias.detach().clone()
+    ends = attempt(model, our_loss, images, 2)
+    if torch.equal(model.to_logits.bias, before):
+        return "Two steps leave every weight as it was."
+    if ends is None or len(ends) != 2:
+        return "It should return the loss of every step."
+    with seeded(1):
+        theirs, torch_state = OurVAE(2, 8), torch.get_rng_state()
+        attempt(theirs, our_loss, images, 3)
+    with seeded(1):
+        ours = OurVAE(2, 8)
+        torch.set_rng_state(torch_state)
+        our_training(ours, our_loss, images, 3)
+    same = torch.allclose(theirs.to_logits.bias, ours.to_logits.bias, rtol=1e-3, atol=1e-6)
+    return "" if same else "After three steps its weights are not those of Adam."
+
+
+# ------------------------------------------------------------------------------- the exercises
+
+
+def check_healed(attempt: Any) -> Answer:
+    """Exercise 1.1: the loss of the patient, repaired.
+
+    Args:
+        attempt: (recon (B, P) logits, x (B, P), mu (B, D), logvar (B, D)) -> -ELBO, nats per image.
+    """
+    recon, x = normal(6, 20, seed=1), normal(6, 20, seed=2).sign().relu()  # (B, P), (B, P)
+    mu, logvar = normal(6, 3, seed=3), normal(6, 3, seed=4)  # (B, D), (B, D)
+    d, r = bernoulli_nll(recon, x).mean(), gaussian_kl(mu, logvar).sum(dim=1).mean()
+    squares = (recon.sigmoid() - x).square().sum(dim=1).mean()
+    mistakes: Mistakes = [
+        (d / 20 + r, "This is the patient's loss. Hint: what do 784 pixels cost it, per image?"),
+        (d / 20 + r / 20, "Both terms are 1/784 of what they should be. Hint: nats per image."),
+        (d + 20 * r, "The KL now weighs 784 times too much on purpose. Hint: multiply D instead."),
+        (6 * (d + r), "A sum over the batch. Hint: divide both terms by len(x)."),
+        (6 * d + r, "D is a sum over the batch, the KL a mean. Hint: divide D by len(x)."),
+        (d + r / 3, "The KL is averaged over the latent dimensions. Hint: sum them."),
+        (d - r, "The KL has the wrong sign. Hint: -ELBO = D + R."),
+        (d, "The KL is gone. Hint: -ELBO = D + R."),
+        (squares + r, "Squared errors are another likelihood. Hint: keep the cross-entropy."),
+    ]
+    given = {"recon": recon, "x": x, "mu": mu, "logvar": logvar}
+    praise = "Both terms in nats per image: summed over pixels and dimensions, averaged last."
+    return judge(attempt, given, d + r, mistakes, praise)
 
 
 def check_strongest_cut(prediction: Any, model: Model, digits: Digits) -> Answer:
-    """Exercise 1.1: without the strongest dimension, does D rise by less than its KL, or by more?
+    """Exercise 1.2: without the strongest dimension, does D rise by less than its KL, or by more?
 
     Args:
         prediction: "less", "the same" or "more".
-        model: a trained VAE; it is cut, and D and R are measured on ``digits.test``.
+        model: a trained VAE; it is cut, and D and R are measured on binarized test digits.
         digits: where the test images come from.
     """
-    whole = evaluate(model, digits.test)
+    images = evaluation_images(digits, binarize=True)  # (M, P)
+    whole = evaluate(model, images)
     saved, strongest = (part.item() for part in whole.kl_per_dim.max(dim=0))
     kept = [d for d in range(model.latent_dim) if d != strongest]
-    lost = evaluate(prune(model, kept), digits.test).distortion - whole.distortion
+    lost = evaluate(prune(model, kept), images).distortion - whole.distortion
     truth = "less" if lost < 0.9 * saved else "more" if lost > 1.1 * saved else "the same"
     found = f"Measured: R falls by {saved:.1f} nats, D rises by {lost:.1f}."
     wrong = f"{found} Hint: why did training keep this dimension?"
@@ -39,7 +185,7 @@ def check_strongest_cut(prediction: Any, model: Model, digits: Digits) -> Answer
 
 
 def check_kl_to_prior(attempt: Any) -> Answer:
-    """Exercise 1.2: the KL to a prior that is not the standard normal.
+    """Exercise 1.3: the KL to a prior that is not the standard normal.
 
     Args:
         attempt: (mu (B, D), logvar (B, D), prior_mean, prior_std) -> (B, D) nats.
@@ -56,6 +202,15 @@ def check_kl_to_prior(attempt: Any) -> Answer:
         (too_wide, "exp(logvar) was used as sigma. Hint: it is sigma squared."),
         (right - math.log(s), "log s is missing. Hint: log p(z), with its constants."),
         (right + 0.5, "-1/2 is missing. Hint: E[(z - mu)^2] / sigma^2 = 1."),
+        (right / math.log(2), "These are bits. Hint: natural logarithms give nats."),
+        (
+            math.log(s) - 0.5 * logvar + (logvar.exp() + (mu - m) ** 2) / (2 * s) - 0.5,
+            "The square of s is missing. Hint: (z - m)^2 / (2 s^2).",
+        ),
+        (
+            math.log(s) - 0.5 * logvar + (logvar.exp() + mu**2) / (2 * s**2) - 0.5,
+            "m is missing. Hint: E[(z - m)^2] for z ~ N(mu, sigma^2).",
+        ),
         (right.sum(dim=1), "The dimensions were summed. Hint: keep each one: (B, D)."),
     ]
     given = {"mu": mu, "logvar": logvar, "prior_mean": m, "prior_std": s}
@@ -64,7 +219,7 @@ def check_kl_to_prior(attempt: Any) -> Answer:
 
 
 def check_iw_bound(attempt: Any) -> Answer:
-    """Exercise 1.3: the importance-weighted bound of the toy.
+    """Exercise 1.4: the importance-weighted bound of the toy.
 
     Args:
         attempt: (toy, x, q, z (k, N)) -> (N,) nats, one bound from each column of k samples.
@@ -99,27 +254,6 @@ def check_iw_bound(attempt: Any) -> Answer:
     return judge(attempt, {**given, "x": 200.0}, far, [underflow], praise)
 
 
-def check_mean_over_batches(attempt: Any) -> Answer:
-    """Exercise 1.4: the mean over all images, from batches of different sizes.
-
-    Args:
-        attempt: list of (n_j, D) -> (D,), each image with the same weight.
-    """
-    batches = [normal(n, 3, seed=n).abs() for n in (8, 8, 8, 2)]
-    means = torch.stack([kl.mean(dim=0) for kl in batches])  # (4, D)
-    images = torch.cat(batches)  # (N, D)
-    right, halves = images.mean(dim=0), torch.tensor([1, 2, 4, 8]) / 16 @ means  # (D,), (D,)
-    mistakes: Mistakes = [
-        (halves, "The running half: the last batch weighs 1/2. Hint: equation 1.23, right side."),
-        (means.mean(dim=0), "A mean of means: 2 images of a short batch count as 8. Hint: n_j."),
-        (images.sum(dim=0), "A sum over the images. Hint: divide by their number."),
-        (right / 4, "Divided by the images and by the batches. Hint: the images are enough."),
-        (images.mean(), "One number for all dimensions. Hint: dim=0."),
-    ]
-    praise = "Every image counts the same, whatever batch it came in."
-    return judge(attempt, {"batches": batches}, right, mistakes, praise)
-
-
 def check_noiseless(choice: Any) -> Answer:
     """Exercise 1.5: what is wrong with D + R at z = mu ("a" to "d")?
 
@@ -142,9 +276,9 @@ def check_why_k_helps(choice: Any) -> Answer:
         choice: the letter.
     """
     options = {
-        "a": "The mean of k ratios still averages p(x) but varies less: the log loses less.",
+        "a": "The mean of k is a mean of means of k - 1; Jensen does the rest.",
         "b": "It grows for any fixed q; nothing is trained. Hint: Jensen, equation 1.10.",
         "c": "Each ratio comes from the same q and is as noisy as before. Hint: their mean is not.",
-        "d": "The largest grows without end, the bound stops at log p(x). Hint: it is a mean.",
+        "d": "A sum is divided by k, and the bound stops at log p(x). Hint: it is a mean.",
     }
     return choose(choice, options, "a")
