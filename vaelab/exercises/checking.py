@@ -50,6 +50,12 @@ def blank(value: Any) -> bool:
     return value is None or value is ... or (isinstance(value, tuple) and any(map(blank, value)))
 
 
+def unwritten(attempt: Any) -> bool:
+    """Whether a function does nothing yet, as a stub whose body is `...`."""
+    code = getattr(attempt, "__code__", None)
+    return code is not None and code.co_code == (lambda: None).__code__.co_code
+
+
 def choose(choice: Any, options: dict[str, str], best: str) -> Answer:
     """Whether the best of some options was chosen, and what to say about the one that was."""
     if blank(choice):
@@ -69,7 +75,7 @@ def judge(
     rtol: float = 1e-4,
 ) -> Answer:
     """Call an attempt with a copy of what is given, and compare what it returns."""
-    if blank(attempt):
+    if blank(attempt) or unwritten(attempt):
         return NOTHING
     if not callable(attempt):
         return Answer(False, f"Pass the function itself, without calling it; got {attempt!r}.")
@@ -77,6 +83,8 @@ def judge(
         value = attempt(*copy.deepcopy(list(given.values())))
     except Exception as error:
         return raised(error, ", ".join(name + shape(item) for name, item in given.items()))
+    if value is None:
+        return Answer(False, "Your function returned nothing. Hint: does it end in `return`?")
     return compare(value, right, mistakes, praise, rtol)
 
 
