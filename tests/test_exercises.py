@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -159,6 +160,8 @@ WRONG: dict[str, dict[str, Any]] = {
         "falls: the run stops": (4, 0.2, 0.6),
         "share: that is the ramp": (3, 0.8, 0.6),
         "share: that is one cycle": (3, 0.05, 0.6),
+        "share: a share lies between 0 and 1": (3, 20, 0.6),
+        "mean: a mean of numbers up to 1": (3, 0.2, 60.0),
         "mean: the flat parts": (3, 0.2, 0.4),
         "mean: that is a ramp": (3, 0.2, 0.5),
         "share: it is not 0.3": (3, 0.3, 0.6),
@@ -177,6 +180,9 @@ WRONG: dict[str, dict[str, Any]] = {
     "check_cosine": {
         "It falls": ramp(lambda u: (1 + math.cos(math.pi * u)) / 2),
         "comes down again": ramp(lambda u: (1 - math.cos(math.pi * u)) / 2, False),
+        "Right for one warm-up only": lambda w: (
+            lambda t: (1 - math.cos(math.pi * min(1, t / 0.4))) / 2
+        ),
         "along the run": lambda w: lambda t: (1 - math.cos(math.pi * t)) / 2,
         "whole wave": ramp(lambda u: (1 - math.cos(2 * math.pi * u)) / 2),
         "quarter wave": ramp(lambda u: 1 - math.cos(math.pi * u / 2)),
@@ -579,3 +585,70 @@ def test_a_part_of_the_model_is_tried(ours, attempt, fault, digits, capsys):
     said = capsys.readouterr().out
     assert fault in said and ("goes on with ours" in said) is bool(fault)
     assert torch.equal(torch.get_rng_state(), state)
+
+
+# --- right answers of lesson 2 in other clothes ---------------------------------------------------
+
+
+def cosine_by_numpy(warmup):
+    return lambda t: np.float32(0.5) - np.float32(0.5) * np.cos(np.pi * np.minimum(1.0, t / warmup))
+
+
+def bound_by_loop(printed, beta, rate):
+    return [p + (1 - b) * r for p, b, r in zip(printed, beta, rate)]
+
+
+def paired_by_numpy(a, b):
+    difference = np.asarray(a, dtype=np.float64) - np.asarray(b)
+    return difference.mean(), difference.std(ddof=1) / np.sqrt(len(difference))
+
+
+def paired_by_loop(a, b):
+    differences = [float(x) - float(y) for x, y in zip(a, b)]
+    mean = sum(differences) / len(differences)
+    variance = sum((d - mean) ** 2 for d in differences) / (len(differences) - 1)
+    return [mean, (variance / len(differences)) ** 0.5]
+
+
+OTHERWISE = [
+    ("check_cycles", (3.0, 1 / 5, 3 / 5)),
+    ("check_cycles", (np.int64(3), np.float32(0.2), np.float64(0.6))),
+    ("check_cycles", (torch.tensor(3), torch.tensor(0.2), torch.tensor(0.6))),
+    ("check_cycles", (3, 0.2, 0.599)),
+    ("check_cycles", (3, round(600 / 3000, 3), 0.6002)),
+    ("check_limits", ((1, 0, 0.6958), (0, 1, 4.211))),
+    ("check_limits", ([1.0, 0.0, 0.6958], [0.0, 1.0, 4.211])),
+    ("check_limits", (np.array([1.0, 0.0, 0.6958]), np.array([0.0, 1.0, 4.211]))),
+    ("check_limits", (torch.tensor([1.0, 0.0, 0.6958]), torch.tensor([0.0, 1.0, 4.21]))),
+    ("check_limits", ((1.0, 0.0, torch.tensor(0.6958)), (0.0, np.float32(1.0), 4.211))),
+    ("check_cosine", cosine_by_numpy),
+    ("check_cosine", lambda w: lambda t: math.sin(math.pi / 2 * min(1, t / w)) ** 2),
+    ("check_cosine", lambda w: lambda t: 1.0 if t > w else (1 - math.cos(math.pi * t / w)) / 2),
+    ("check_cosine", lambda w: lambda t: torch.tensor((1 - math.cos(math.pi * min(1, t / w))) / 2)),
+    ("check_cosine", ramp(lambda u: 0.5 - 0.5 * math.cos(math.pi * u))),
+    ("check_bound_from_printed", lambda p, b, r: p - b * r + r),
+    ("check_bound_from_printed", lambda p, b, r: (p + (1 - b) * r).numpy()),
+    ("check_bound_from_printed", lambda p, b, r: p.double() + (1 - b.double()) * r),
+    ("check_bound_from_printed", lambda p, b, r: float(p) + (1 - float(b)) * float(r)),
+    ("check_bound_from_printed", bound_by_loop),
+    ("check_paired", lambda a, b: ((a - b).mean(), (a - b).std() / math.sqrt(len(a)))),
+    ("check_paired", lambda a, b: torch.stack([(a - b).mean(), (a - b).std() / 20])),
+    ("check_paired", lambda a, b: [(a - b).mean().item(), ((a - b).var() / 400).sqrt().item()]),
+    ("check_paired", paired_by_numpy),
+    ("check_paired", paired_by_loop),
+    *(("check_choosing", letter) for letter in ("C", "c)", "(c)", " c ", "c.")),
+]
+
+
+@pytest.mark.parametrize(("check", "given"), OTHERWISE)
+def test_a_right_answer_may_look_otherwise(check, given, vae, digits):
+    assert ask(check, given, vae, digits).right is True
+
+
+@pytest.mark.parametrize("check", ["check_cosine", "check_bound_from_printed", "check_paired"])
+def test_a_function_that_returns_nothing_is_told_so(check, vae, digits):
+    def forgetful(*given):
+        len(given)  # computes, and does not say what
+
+    answer = ask(check, forgetful, vae, digits)
+    assert answer.right is False and "returned nothing" in answer.text

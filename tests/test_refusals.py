@@ -869,6 +869,7 @@ NOTHING_TO_REFUSE = {
     "reparameterization": "has no arguments",
     "iw_batch": "shown in lesson 1 and called by iw_log_likelihood, which checks",
     "load_results": "has no arguments",
+    "scores_of": "reads one entry of a run of load_results, whose absence Python names",
     "runs_of": "finds nothing for an unknown name, which mean_and_spread refuses",
 }
 

@@ -6,10 +6,22 @@ import math
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ..schedules import cyclical
 from ..toy import GaussianToy
-from .checking import NOTHING, Answer, Mistakes, Slips, blank, choose, judge, normal, numbers
+from .checking import (
+    NOTHING,
+    Answer,
+    Mistakes,
+    Slips,
+    blank,
+    choose,
+    judge,
+    normal,
+    numbers,
+    unwritten,
+)
 
 
 def check_cycles(falls: Any, share: Any, mean: Any) -> Answer:
@@ -25,6 +37,8 @@ def check_cycles(falls: Any, share: Any, mean: Any) -> Answer:
     right = [(beta.diff() < 0).sum(), (beta == 1).double().mean(), beta.mean()]
     slips: Slips = [
         ("falls", 4, "the run stops at the end of the fourth cycle. Hint: M - 1."),
+        ("share", 20, "a share lies between 0 and 1. Hint: 20 percent are 0.2."),
+        ("mean", 60, "a mean of numbers up to 1 is no percentage. Hint: divide by 100."),
         ("share", 0.8, "that is the ramp. Hint: what is left of each cycle?"),
         ("share", 0.05, "that is one cycle. Hint: there are four."),
         ("mean", 0.4, "the flat parts are missing. Hint: they add 0.2 times 1."),
@@ -43,7 +57,7 @@ def check_limits(small: Any, large: Any) -> Answer:
     """
     if blank(small) or blank(large):
         return NOTHING
-    if not all(isinstance(part, (tuple, list)) and len(part) == 3 for part in (small, large)):
+    if not all(hasattr(part, "__len__") and len(part) == 3 for part in (small, large)):
         return Answer(False, f"Give (mean, std, D) for each limit; got {small!r} and {large!r}.")
     toy = GaussianToy(weight=1.5, bias=0.5, noise=0.8)
     sharp, at_zero = (-float(toy.log_likelihood(2.0, z)) for z in (1.0, 0.0))  # D at a point
@@ -69,6 +83,8 @@ def check_cosine(attempt: Any) -> Answer:
     Args:
         attempt: (warmup) -> a function from progress in [0, 1] to beta.
     """
+    if blank(attempt) or unwritten(attempt):
+        return NOTHING
 
     def curve(warmup: float, progress: list[float]) -> list[float] | None:
         schedule = attempt(warmup)
@@ -76,29 +92,44 @@ def check_cosine(attempt: Any) -> Answer:
             raise TypeError(f"a function of progress must be returned, not {schedule!r}")
         return None if blank(schedule) else [float(schedule(t)) for t in progress]
 
+    def curves(warmups: list[float], progress: list[float]) -> list | None:
+        found = [curve(warmup, progress) for warmup in warmups]
+        return None if any(map(blank, found)) else found
+
     t = torch.linspace(0, 1, 21, dtype=torch.float64)  # (21,)
-    u, pi = (t / 0.4).clamp(max=1), math.pi  # (21,), the share of the warm-up
-    right = (1 - torch.cos(pi * u)) / 2
+    warmups, pi = [0.4, 0.75], math.pi
+    share = t / torch.tensor(warmups, dtype=torch.float64)[:, None]  # (2, 21), of the warm-up
+    u = share.clamp(max=1)  # (2, 21)
+    right, whole_run = (1 - torch.cos(pi * u)) / 2, (1 - torch.cos(pi * t)) / 2
     mistakes: Mistakes = [
         (1 - right, "It falls, like the cosine of learning rates. Hint: beta starts at 0."),
-        ((1 - torch.cos(pi * t / 0.4)) / 2, "It comes down again. Hint: min(1, t / warmup)."),
-        ((1 - torch.cos(pi * t)) / 2, "It climbs all along the run. Hint: t / warmup."),
+        ((1 - torch.cos(pi * share)) / 2, "It comes down again. Hint: min(1, t / warmup)."),
+        (whole_run.expand(2, -1), "It climbs all along the run. Hint: t / warmup."),
+        (right[:1].expand(2, -1), "Right for one warm-up only. Hint: use the argument `warmup`."),
         ((1 - torch.cos(2 * pi * u)) / 2, "A whole wave, back to 0. Hint: half of one, pi."),
         (1 - torch.cos(pi * u / 2), "A quarter wave has a kink at 1. Hint: half of one, pi."),
         (2 * right, "It climbs to 2. Hint: 1 - cos goes from 0 to 2."),
         (u, "This is the straight ramp of `linear`. Hint: 1 - cos."),
     ]
-    given = {"warmup": 0.4, "progress": t.tolist()}
+    given = {"warmup": warmups, "progress": t.tolist()}
     praise = "It leaves 0 and reaches 1 without a kink, and stays."
-    return NOTHING if blank(attempt) else judge(curve, given, right, mistakes, praise)
+    return judge(curves, given, right, mistakes, praise)
 
 
 def check_bound_from_printed(attempt: Any) -> Answer:
     """Exercise 2.4: the negative bound from the loss that an annealed run printed.
 
     Args:
-        attempt: (printed, beta, rate), each (T,) -> (T,) nats.
+        attempt: (printed, beta, rate), each (T,) -> (T,) nats; one that can only handle numbers is
+            called once for each of the T.
     """
+
+    def each(*given: Tensor) -> Any:
+        try:
+            return attempt(*given)
+        except (TypeError, ValueError, RuntimeError):  # as float() raises for T numbers
+            return [attempt(*three) for three in zip(*(part.tolist() for part in given))]
+
     printed, beta, rate = torch.tensor([[130.0, 120, 110], [0.1, 0.5, 1], [60, 50, 30]])
     mistakes: Mistakes = [
         (printed - (1 - beta) * rate, "The sign is flipped. Hint: the discount goes back on."),
@@ -109,7 +140,8 @@ def check_bound_from_printed(attempt: Any) -> Answer:
     ]
     given = {"printed": printed, "beta": beta, "rate": rate}
     praise = "D + R at the full price, whatever the run was charged."
-    return judge(attempt, given, printed + (1 - beta) * rate, mistakes, praise)
+    function = each if callable(attempt) and not unwritten(attempt) else attempt
+    return judge(function, given, printed + (1 - beta) * rate, mistakes, praise)
 
 
 def check_paired(attempt: Any) -> Answer:
@@ -144,4 +176,5 @@ def check_choosing(choice: Any) -> Answer:
         "c": "Chosen where nothing is reported, reported where nothing was chosen.",
         "d": "Seeds and error bars measure noise, not the choosing. Hint: where was it done?",
     }
-    return choose(choice, options, "c")
+    letter = choice.strip().strip("().") if isinstance(choice, str) else choice  # "c)" is "c"
+    return choose(letter, options, "c")
