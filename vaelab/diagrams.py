@@ -4,6 +4,7 @@ Each function returns a figure. Positions are in inches from its lower left corn
 what they mean in `vaelab.plotting`.
 """
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -362,7 +363,7 @@ def remedies() -> Figure:
         _arrow(ax, question, diagnosis)
         _arrow(ax, diagnosis, remedy)
         _text(ax, (_center(question)[0] + 0.35, 4.4), "yes")
-    for (left, *_), (right, *_) in zip(boxes, boxes[1:]):
+    for (left, *_), (right, *_) in pairwise(boxes):
         _arrow(ax, left, right)
         _text(ax, ((_center(left)[0] + _center(right)[0]) / 2, 5.75), "no", size=13)
     _text(ax, (13.78, 5.75), "no", size=13)

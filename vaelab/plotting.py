@@ -56,6 +56,8 @@ COLORS = {
     "cyclical": GREEN,
     "free bits": PURPLE,
     "soft free bits": VERMILLION,
+    "soft": VERMILLION,
+    "soft total": WINE,
     # gradients, and their estimators
     "gradient": ORANGE,
     "score function": VERMILLION,

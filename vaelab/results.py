@@ -71,7 +71,7 @@ def scores_of(run: dict[str, Any]) -> np.ndarray:
     return np.frombuffer(base64.b64decode(run["per_image"]), "<f2").astype(np.float64)
 
 
-# ---------------------------------------------------------------------- lesson 3: what a floor costs
+# -------------------------------------------------------------------- lesson 3: what a floor costs
 
 
 def ledger(run: dict[str, Any], vanilla: dict[str, Any]) -> dict[str, float]:

@@ -24,7 +24,6 @@ from .checking import (
     raised,
 )
 
-
 DIAGNOSES = ["collapse, floor the total", "wasted nats, lower the floor"]
 DIAGNOSES += ["unused, leave it", "nothing to repair"]
 
@@ -39,7 +38,7 @@ def check_diagnoses(attempt: Any) -> Answer:
     given = dict(zip("ABCD", attempt)) if isinstance(attempt, (list, tuple)) else attempt
     if blank(given) or (isinstance(given, dict) and any(map(blank, given.values()))):
         return NOTHING
-    if not isinstance(given, dict) or list(sorted(given)) != list("ABCD"):
+    if not isinstance(given, dict) or sorted(given) != list("ABCD"):
         return Answer(False, f"Give a diagnosis for each of A, B, C and D; got {attempt!r}.")
     words = {name.split()[0].rstrip(","): name for name in DIAGNOSES}
     for model, (right, why) in VERDICTS.items():
@@ -154,7 +153,7 @@ def _grouped(kl: Tensor, lam: float, size: int) -> tuple[Tensor, Mistakes]:
 def _same_gradient(attempt: Callable, kl: Tensor, lam: float, praise: str) -> Answer:
     """Whether training would feel the right thing, too."""
     mine, truth = (kl.clone().requires_grad_() for _ in range(2))  # (B, D)
-    _grouped(truth, lam, 3)[0].backward()
+    (wanted,) = torch.autograd.grad(_grouped(truth, lam, 3)[0], truth)  # (B, D)
     try:
         value = attempt(mine, lam, 3)
     except Exception as error:
@@ -163,7 +162,7 @@ def _same_gradient(attempt: Callable, kl: Tensor, lam: float, praise: str) -> An
         text = "The value is right, but no gradient flows back. Hint: stay in torch, no .item()."
         return Answer(False, text)
     (gradient,) = torch.autograd.grad(value, mine, allow_unused=True)  # (B, D)
-    if gradient is None or not torch.allclose(gradient.to(kl), truth.grad, atol=1e-6):
+    if gradient is None or not torch.allclose(gradient.to(kl), wanted, atol=1e-6):
         text = "The value is right, its gradient is not. Hint: a free group has a gradient of 0."
         return Answer(False, text)
     return Answer(True, praise)
