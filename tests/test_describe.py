@@ -93,11 +93,14 @@ def test_paths_points_and_fields_are_told() -> None:
 
 
 def test_many_lines_without_a_name_are_told_together() -> None:
-    gamma = torch.linspace(0.1, 1, 20).repeat(2, 1)
-    gamma[1] /= 2
-    told = describe(plotting.gamma_traces([0, 1], gamma).figure)
+    lines = torch.linspace(0.1, 1, 20).repeat(2, 1)
+    lines[1] /= 2
+    _, ax = plt.subplots()
+    ax.plot([0, 1], lines)
+    ax.plot([], label="20 dimensions")
+    told = describe(ax.figure)
     assert "20 lines: they begin between 0.1 and 1 and end between 0.05 and 0.5." in told
-    assert "20 dims end below 1 (KL lifted)" in told
+    assert "Key: 20 dimensions." in told
 
 
 def test_images_are_told_by_their_rows_and_columns() -> None:
@@ -115,6 +118,7 @@ def test_images_are_told_by_their_rows_and_columns() -> None:
         (diagrams.vae_architecture, "784 logits"),
         (diagrams.reparameterization, "gradient"),
         (diagrams.controller, "floor and not a set point"),
+        (diagrams.remedies, "collapse: the decoder does without z"),
         (diagrams.elbo_decomposition, "gap"),
     ],
 )

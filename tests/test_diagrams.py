@@ -109,6 +109,20 @@ def test_controller_is_a_closed_loop():
     assert set(edges) - {("controller", "controller")} == wanted  # the axis of KL_d is an arrow too
 
 
+def test_every_yes_leads_down_to_a_remedy_and_every_no_to_the_next_question():
+    edges = [
+        [tuple(round(float(c), 2) for c in end) for end in (tail, head)]
+        for tail, head, _ in arrows(drawn("symptom-diagnosis-remedy"))
+    ]
+    down = [(a, b) for a, b in edges if a[0] == b[0]]
+    across = [(a, b) for a, b in edges if a[1] == b[1]]
+    columns = sorted({a[0] for a, _ in down})
+    assert len(columns) == len(diagrams.CASES) == len(across) and len(down) == 2 * len(columns)
+    assert [a[0] for a, _ in sorted(across)] == columns
+    assert [b[0] for _, b in sorted(across)][:-1] == columns[1:]
+    assert all(a[1] > b[1] for a, b in down)
+
+
 def test_elbo_decomposition_adds_up_to_two_bars_of_one_length():
     ax = drawn("elbo-plus-gap-is-log-evidence").axes[0]
     bars = [p for p in ax.patches if not isinstance(p, FancyArrowPatch)]

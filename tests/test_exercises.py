@@ -22,7 +22,7 @@ from nbformat import NotebookNode
 from torch.distributions import Normal, kl_divergence
 
 from notebook_tools import LESSONS, bound_by, code, lesson, parse, read, tags, text
-from vaelab import ELBO, Digits, GaussianToy, bernoulli_nll, exercises, gaussian_kl
+from vaelab import ELBO, BetaELBO, Digits, GaussianToy, bernoulli_nll, exercises, gaussian_kl
 from vaelab.exercises import NOTHING, Answer
 from vaelab.training import Minibatches, train_step
 
@@ -76,12 +76,13 @@ def sums(kl, n):
     return kl.mean(0).view(-1, n).sum(1)
 
 
-def ahead(*plan: str, fresh: bool = True) -> Callable:
+def ahead(*plan: str, fresh: bool = True, beta: float = 1.0) -> Callable:
     def attempt(model, batches, alone, both, inner):
         x = next(batches)
         for i, who in enumerate(plan):
             x = next(batches) if fresh and i else x
-            train_step(model, x, ELBO(), {"alone": alone, "both": both}[who], 0.0, 5.0)
+            which = {"alone": alone, "both": both}[who]
+            train_step(model, x, BetaELBO(beta), which, 0.0, 5.0)
 
     return attempt
 
@@ -210,12 +211,22 @@ WRONG: dict[str, dict[str, Any]] = {
         "memorizing": "b",
         "not the choosing": "d",
     },
+    "check_diagnoses": {
+        "A: a stranger's z is dear": ("collapse", "collapse", "wasted", "nothing"),
+        "A: 18 of its dimensions": ("nothing", "collapse", "wasted", "nothing"),
+        "B: a stranger's z does as well": ("unused", "nothing to repair", "wasted", "nothing"),
+        "C: all 32 move": ("unused", "collapse", "unused", "nothing"),
+        "D: the information is at its ceiling": ("unused", "collapse", "wasted", "wasted"),
+        "A: choose one of": ("dead", "collapse", "wasted", "nothing"),
+        "for each of A, B, C and D": ("unused", "collapse"),
+    },
     "check_down_and_up": {
         "steps: a fall takes 10 % of what is left": (10, 0.8),
         "steps: gamma is still above": (21, 0.8),
         "steps: that is the way up": (25, 0.8),
         "back: 1.1 does not undo 0.9": (22, 1.0),
         "back: that is one pair": (22, 0.99),
+        "steps: 21.9 is no count": (21.9, 0.8),
     },
     "check_grouped_free_bits": {
         "Per sample": lambda kl, lam, n: (
@@ -227,6 +238,11 @@ WRONG: dict[str, dict[str, Any]] = {
         "One floor for all": lambda kl, lam, n: kl.sum(1).mean(),
         "The minimum is taken": lambda kl, lam, n: sums(kl, n).clamp(max=lam).sum(),
         "distant dimensions": lambda kl, lam, n: kl.mean(0).view(n, -1).sum(0).clamp(min=lam).sum(),
+        "A number is": lambda kl, lam, n: sums(kl, 3).clamp(min=lam).sum(),  # whatever n is
+        "no gradient flows": lambda kl, lam, n: sums(kl, n).clamp(min=lam).sum().item(),
+        "its gradient is not": lambda kl, lam, n: (
+            sums(kl, n).clamp(min=lam).sum().detach() + 0 * kl.sum()
+        ),
     },
     "check_next_gamma": {
         "is no floor": lambda g, x, lam, low: controller(g, x, lam, 0, 1),
@@ -234,6 +250,7 @@ WRONG: dict[str, dict[str, Any]] = {
         "Nothing keeps": lambda g, x, lam, low: controller(g, x, lam, 0, 9),
         "swapped": lambda g, x, lam, low: controller(g, x, lam, low, 1, up=0.9, down=1.1),
         "No dead": lambda g, x, lam, w: controller(g, x, lam, w, 1, band=0.01),
+        "A number is": lambda g, x, lam, w: controller(g, x, lam, w, 1, band=0.13),
         "gamma moves by 0.1": lambda g, x, lam, low: torch.where(
             x > 0.55, g + 0.1, torch.where(x < 0.45, g - 0.1, g)
         ).clamp(low, 1),
@@ -244,17 +261,7 @@ WRONG: dict[str, dict[str, Any]] = {
         "does not come last": ahead("both", *["alone"] * 5),
         "a next(batches) of its": ahead(*["alone"] * 5, "both", fresh=False),
         "StopIteration": ahead(*["alone"] * 60),
-    },
-    "check_cost_of_floor": {
-        "only a fl": lambda lam, a: neg_elbo(lam, a) - neg_elbo(a.relu(), a),
-        "A dimension below 0 nats": lambda lam, a: neg_elbo(lam.maximum(a), a) - neg_elbo(a, a),
-        "extra rate": lambda lam, a: (lam - a.relu()).relu(),
-        "price of the next nat": lambda lam, a: 1 - torch.exp(2 * (a - lam.maximum(a))),
-        "price changes on the way": lambda lam, a: (
-            (1 - (2 * (a - lam)).exp()).relu() * (lam - a.relu()).relu()
-        ),
-        "subtract it": lambda lam, a: neg_elbo(lam.maximum(a), a),
-        "sign is flipped": lambda lam, a: neg_elbo(a.relu(), a) - neg_elbo(lam.maximum(a), a),
+        "steps at beta = 0": ahead(*["alone"] * 5, "both", beta=0.0),
     },
     "check_reading": {
         "would leave unused": "a",
@@ -268,7 +275,8 @@ CASES = [(check, said, given) for check, cases in WRONG.items() for said, given 
 def ask(check: str, given: Any, vae, digits: Digits) -> Answer:
     """Call a check; that of exercise 1.1 also wants a model and digits."""
     more = (vae, digits) if check == "check_strongest_cut" else ()
-    return getattr(exercises, check)(*(given if isinstance(given, tuple) else (given,)), *more)
+    several = isinstance(given, tuple) and check != "check_diagnoses"
+    return getattr(exercises, check)(*(given if several else (given,)), *more)
 
 
 @pytest.mark.parametrize(("check", "said", "given"), CASES, ids=[f"{c}-{s}" for c, s, _ in CASES])
@@ -384,14 +392,63 @@ def test_a_letter_may_be_written_as_people_do(letter):
     assert exercises.check_noiseless(letter).right
 
 
-def test_the_cost_of_a_floor_is_that_of_a_search():
-    def search(lam, strength):
-        levels = torch.linspace(0, 6, 60_001)  # (L,)
-        costs = neg_elbo(levels, strength[:, None])  # (N, L)
-        allowed = torch.where(levels >= lam[:, None], costs, torch.inf)
-        return allowed.amin(dim=1) - costs.amin(dim=1)
+# --- lesson 3: right answers in other words ------------------------------------------------------
 
-    assert exercises.check_cost_of_floor(search).right
+GROUPS = {
+    "double": lambda kl, lam, n: sums(kl.double(), n).clamp(min=lam).sum(),
+    "maximum": lambda kl, lam, n: torch.maximum(sums(kl, n), torch.tensor(lam)).sum(),
+    "loop": lambda kl, lam, n: sum(
+        torch.clamp(kl[:, i : i + n].mean(0).sum(), min=lam) for i in range(0, kl.shape[1], n)
+    ),
+    "excess": lambda kl, lam, n: (sums(kl, n) - lam).relu().sum() + lam * (kl.shape[1] // n),
+    "list": lambda kl, lam, n: torch.stack([part.clamp(min=lam) for part in sums(kl, n)]).sum(),
+}
+MOVES = {
+    "numpy": lambda g, x, lam, low: controller(g, x, lam, low, 1).numpy(),
+    "list": lambda g, x, lam, low: controller(g, x, lam, low, 1).tolist(),
+    "double": lambda g, x, lam, low: controller(g.double(), x.double(), lam, low, 1),
+    "loop": lambda g, x, lam, low: [
+        min(1.0, max(low, a * (1 + 0.1 * (k > 1.1 * lam) - 0.1 * (k < 0.9 * lam))))
+        for a, k in zip(g, x)
+    ],
+    "signs": lambda g, x, lam, low: (
+        g * (1 + 0.1 * (x > 1.1 * lam).float() - 0.1 * (x < 0.9 * lam).float())
+    ).clamp(low, 1),
+}
+ANSWERS = {
+    "check_diagnoses": [
+        ("unused", "collapse", "wasted", "nothing"),
+        ["unused, leave it", "collapse, floor the total", "wasted nats", "nothing to repair"],
+        {"D": "nothing", "C": "wasted nats", "B": "collapse", "A": "unused"},
+        {"A": " Unused, leave it", "B": "COLLAPSE", "C": "Wasted", "D": "Nothing to repair."},
+        {"A": "unused, prune it", "B": "collapse", "C": "wasted, lower it", "D": "nothing"},
+    ],
+    "check_down_and_up": [
+        (22, 0.8),
+        (22.0, 0.80163),
+        (torch.tensor(22), torch.tensor(0.8016)),
+        (22, 0.99**22),
+        (22, math.exp(22 * math.log(0.99))),
+    ],
+    "check_reading": ["d", "D", " d ", "D ", "\td"],
+}
+
+
+@pytest.mark.parametrize("name", GROUPS)
+def test_groups_can_be_made_in_other_ways(name):
+    assert exercises.check_grouped_free_bits(GROUPS[name]).right
+
+
+@pytest.mark.parametrize("name", MOVES)
+def test_gamma_can_be_moved_in_other_ways(name):
+    assert exercises.check_next_gamma(MOVES[name]).right
+
+
+@pytest.mark.parametrize("check", ANSWERS)
+def test_an_answer_can_be_given_in_other_ways(check):
+    for given in ANSWERS[check]:
+        more = given if check == "check_down_and_up" else (given,)
+        assert getattr(exercises, check)(*more).right, given
 
 
 # --- the cells of the lessons -------------------------------------------------------------------

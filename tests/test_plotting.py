@@ -348,20 +348,7 @@ def test_rate_distortion_finds_its_own_levels_within_the_limits():
     assert len(levels) >= 2 and all(low < level < high for level in levels)
 
 
-# -------------------------------------------------------------------------------- controller, seeds
-
-
-def test_gamma_traces_colours_by_where_a_weight_ends():
-    gamma = torch.tensor([[1.0, 1.0, 1.0], [0.9, 0.9, 1.0], [1.0, 0.81, 1.0]])
-    ax = plotting.gamma_traces([0, 1, 2], gamma)
-    drawn = [one for one in ax.lines if len(one.get_xdata()) == 3]
-    ends = {one.get_color(): [] for one in drawn}
-    for one in drawn:
-        ends[one.get_color()].append(float(one.get_ydata()[-1]))
-    assert ends[plotting.GREY] == [1, 1]
-    assert ends[plotting.COLORS["gamma"]] == pytest.approx([0.81])
-    labels = [t.get_text() for t in ax.get_legend().get_texts()]
-    assert [label.split()[0] for label in labels] == ["1", "2"]
+# -------------------------------------------------------------------------------------------- seeds
 
 
 def test_dot_with_spread_draws_every_seed_and_the_mean():
@@ -419,7 +406,6 @@ SMALL = {  # a call of every function that takes an ax
     "kl_heatmap": (T3, D2),
     "active_units_curve": (T3, {"a": T3}),
     "rate_distortion": ({"a": (T3, T3)},),
-    "gamma_traces": (T3, D2),
     "dot_with_spread": ({"a": T3},),
     "paired_differences": ({"vanilla": T3, "a": T3},),
     "prior_circle": (),

@@ -685,15 +685,6 @@ TABLE: dict[str, Row] = {
             "ylim": or_none(array(2)),
         },
     ),
-    "gamma_traces": Row(
-        plotting.gamma_traces,
-        {"steps": T3, "gamma": D2},
-        {
-            "steps": (array(3), "steps|gamma"),
-            "gamma": st.one_of(array(3, 2), st.just(D2 * 0)),
-            "ax": AXES,
-        },
-    ),
     "dot_with_spread": Row(
         plotting.dot_with_spread,
         {"values": {"a": T3}},
@@ -867,9 +858,11 @@ NOTHING_TO_REFUSE = {
     "controller": "has no arguments",
     "graphical_model": "has no arguments",
     "reparameterization": "has no arguments",
+    "remedies": "has no arguments",
     "iw_batch": "shown in lesson 1 and called by iw_log_likelihood, which checks",
     "load_results": "has no arguments",
     "scores_of": "reads one entry of a run of load_results, whose absence Python names",
+    "ledger": "shown in lesson 3; takes runs of the results file",
     "runs_of": "finds nothing for an unknown name, which mean_and_spread refuses",
 }
 

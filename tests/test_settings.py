@@ -17,8 +17,6 @@ from test_twice import ASKED
 
 QUICK = {"STEPS": 60, "LATENT_DIM": 20, "HIDDEN_DIM": 100, "SWEEP_STEPS": 20}
 QUICK |= {"GRU_STEPS": 20, "ROW_STEPS": 20}
-# The recurrent decoder's numbers in lesson 3 are still checked whatever its settings are.
-ABLE = [path for path in LESSONS if not path.name.startswith("03")]
 
 
 def with_settings(path: Path, settings: dict[str, int]) -> NotebookNode:
@@ -40,7 +38,7 @@ def test_one_cell_of_a_lesson_holds_its_parameters(path: Path) -> None:
     assert "STEPS = " in cell.source and "LATENT_DIM = 50" in cell.source
 
 
-@pytest.mark.parametrize("path", ABLE, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
 def test_a_lesson_runs_to_its_end_with_other_settings(path: Path) -> None:
     if path != LESSONS[0] and not ASKED:
         pytest.skip("a minute a lesson: VAELAB_TWICE=1 runs it")

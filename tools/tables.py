@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from vaelab.results import runs_of
+from vaelab.results import ledger, runs_of
 
 ROOT = Path(__file__).parents[1]
 BUNDLED, FULL = ("5k", "binary", "mlp"), ("full", "binary", "mlp")
@@ -374,26 +374,6 @@ def path_table(results: Results) -> str:
 # ------------------------------------------------------------------------------------ question 4
 
 
-def ledger(run: dict, vanilla: dict) -> dict[str, float]:
-    """What a floor forces, returns and costs on training digits, nats per image."""
-    kl, base = (np.array(r["train_kl_per_dim"]) for r in (run, vanilla))  # (D,)
-    gamma = np.array(run["weights"])  # (D,)
-    order = np.argsort(-kl)
-    kl, gamma, base = kl[order], gamma[order], np.sort(base)[::-1]
-    change = kl - base  # (D,), of the same rank
-    distortion = run["train_distortion"] - vanilla["train_distortion"]
-    cheapest = np.sort(gamma) @ base  # the largest KL gets the smallest weight
-    return {
-        "forced": float(change.clip(min=0).sum()),
-        "returned": float(change.clip(max=0).sum()),
-        "distortion": distortion,
-        "cost": run["train_neg_elbo"] - vanilla["train_neg_elbo"],
-        "moved": float(((1 - gamma) * change).sum()),
-        "bill": float(((1 - gamma) * kl).sum()),
-        "own loss": distortion + float(gamma @ kl - cheapest),
-    }
-
-
 def ledger_table(results: Results) -> str:
     """The ledger of every floor."""
     names = ["forced", "returned", "distortion", "cost", "moved", "bill", "own loss"]
@@ -409,7 +389,7 @@ def ledger_table(results: Results) -> str:
 
 
 def integral_table(results: Results) -> str:
-    """Equation 3.14, integrated over lambda, against what was found."""
+    """Equation 3.13 of lesson 3 against what was found."""
     sweep = [0.05, 0.1, 0.25, 0.5, 1.0]
     vanilla = by_seed(results, BUNDLED, 3000, "vanilla")
     runs = {lam: by_seed(results, BUNDLED, 3000, f"soft {lam}") for lam in sweep}

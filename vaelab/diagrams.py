@@ -4,6 +4,7 @@ Each function returns a figure. Positions are in inches from its lower left corn
 what they mean in `vaelab.plotting`.
 """
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -286,14 +287,14 @@ def controller() -> Figure:
     """Draw the loop of per-dimension soft free bits, with its dead band.
 
     Returns:
-        the Figure: KL_d, the controller that moves gamma_d, the weighted loss, the optimiser.
+        the Figure: KL_d, the controller that moves gamma_d, the weighted loss, the optimizer.
 
     Source: Chen et al. 2017, App. C (one weight for all dimensions); here each has its own.
     """
     figure, ax = _canvas(13, 6.9)
     size = (3.3, 1.5)
     kl = _box(ax, (2.0, 5.0), size, "$\\mathrm{KL}_d$\nbatch average", COLORS["rate"], font=17)
-    step = _box(ax, (2.0, 1.7), size, "optimiser step\non $\\theta$ and $\\phi$", GREY, font=17)
+    step = _box(ax, (2.0, 1.7), size, "optimizer step\non $\\theta$ and $\\phi$", GREY, font=17)
     weighted = r"loss  $D + \sum_d \gamma_d\, \mathrm{KL}_d$"
     loss = _box(ax, (8.75, 1.7), (5.0, 1.5), weighted, COLORS["elbo"], font=20)
     _region(ax, (4.5, 3.4), (12.8, 6.65), COLORS["gamma"], 0.1)
@@ -307,7 +308,7 @@ def controller() -> Figure:
     _text(ax, (2.15, 3.35), "next batch", ha="left")
     note = r"$\gamma_d$ never exceeds 1, so $\lambda$ is a floor for KL$_d$ and not a set point"
     _text(ax, (5.1, 0.42), note, size=15)
-    _text(ax, (11.3, 0.42), r"$\tau$: tolerance,  $r$: rate", size=15, color="#444444")
+    _text(ax, (11.3, 0.42), r"$\tau$: tolerance,  $r$: step", size=15, color="#444444")
     figure.set_label(
         "A loop. The batch average of the KL of dimension d goes to the controller of that "
         "dimension. Below (1 - tau) lambda it lowers gamma, times 1 - r, down to a floor; within "
@@ -341,6 +342,63 @@ def _dead_band(ax: Axes) -> None:
     for at, name, rule in zones:
         _text(ax, (at, 4.4), name, size=15)
         _text(ax, (at, 3.85), rule, size=15, color="#A84A00")  # vermillion, darker on its own tint
+
+
+def remedies() -> Figure:
+    """Draw what to ask of a VAE that looks odd, what the answer means, and what to do.
+
+    Returns:
+        the Figure: four questions from left to right; the first yes leads down to its remedy.
+    """
+    figure, ax = _canvas(14.2, 6.6)
+    columns = (1.85, 5.25, 8.65, 12.05)
+    rows = ((5.45, COLORS["q"]), (3.35, COLORS["distortion"]), (1.2, COLORS["rate"]))
+    for at, name in zip((6.4, 4.3, 2.25), ("ask", "diagnosis", "remedy")):
+        _text(ax, (0.15, at), name, size=13, color="#555555", ha="left")
+    boxes = [
+        [_box(ax, (x, y), (2.9, 1.45), text, color) for (y, color), text in zip(rows, texts)]
+        for x, texts in zip(columns, CASES)
+    ]
+    for question, diagnosis, remedy in boxes:
+        _arrow(ax, question, diagnosis)
+        _arrow(ax, diagnosis, remedy)
+        _text(ax, (_center(question)[0] + 0.35, 4.4), "yes")
+    for (left, *_), (right, *_) in pairwise(boxes):
+        _arrow(ax, left, right)
+        _text(ax, ((_center(left)[0] + _center(right)[0]) / 2, 5.75), "no", size=13)
+    _text(ax, (13.78, 5.75), "no", size=13)
+    _arrow(ax, boxes[-1][0], (14.1, 5.45))
+    _text(ax, (7.1, 0.2), "four times no: nothing to repair", size=14, color="#444444")
+    told = [" ".join(part.replace("\n", " ") for part in case) for case in CASES]
+    figure.set_label(
+        "Four questions from left to right, each with a diagnosis and a remedy below it if the "
+        f"answer is yes. {'. '.join(told)}. Four times no: nothing to repair."
+    )
+    return figure
+
+
+CASES = (
+    (
+        "Does a stranger's $z$\ncost (almost) nothing?",
+        "collapse:\nthe decoder does\nwithout $z$",
+        "no code needed: drop $z$\nlikelihood: warm up\ncode: floor the total",
+    ),
+    (
+        "Is $R$ far above the\ninformation, and that\nbelow its ceiling?",
+        "wasted nats:\n$q(z)$ is far from\nthe prior",
+        "lower the floor, or\none for the total",
+    ),
+    (
+        "Is $-$ELBO worse and\nthe NLL not?",
+        "a wider gap:\nthe encoder pays,\nnot the model",
+        "judge by the NLL,\nor improve $q$",
+    ),
+    (
+        "Are some KL$_d$ near 0?",
+        "unused dimensions:\na saving",
+        "leave them, or\nprune them",
+    ),
+)
 
 
 def elbo_decomposition() -> Figure:
@@ -389,6 +447,7 @@ FIGURES = {
     "vae-architecture": vae_architecture,
     "reparameterization-trick": reparameterization,
     "soft-free-bits-controller": controller,
+    "symptom-diagnosis-remedy": remedies,
     "elbo-plus-gap-is-log-evidence": elbo_decomposition,
 }
 

@@ -57,6 +57,8 @@ COLORS = {
     "cyclical": GREEN,
     "free bits": PURPLE,
     "soft free bits": VERMILLION,
+    "soft": VERMILLION,
+    "soft total": WINE,
     # gradients, and their estimators
     "gradient": ORANGE,
     "score function": VERMILLION,
@@ -860,40 +862,6 @@ def _iso_lines(ax: Axes, levels: Sequence[float] | None) -> None:
         }
         place: dict[str, Any] = {"ha": "left", "va": "center", "size": 12, "zorder": 1}
         ax.text(x, level - x, f"−ELBO = {level:g}", bbox=box, **text, **place)
-
-
-# ------------------------------------------------------------------------------------ controllers
-
-
-def gamma_traces(steps: Any, gamma: Any, ax: Axes | None = None) -> Axes:
-    """Draw the weight of every dimension against the step, coloured by where it ends.
-
-    Args:
-        steps: (T,) training steps.
-        gamma: (T, D) weights in (0, 1].
-        ax: where to draw; a new figure if None.
-
-    Returns:
-        the Axes, logarithmic; grey lines end at 1 (the plain ELBO), coloured ones below.
-
-    Raises:
-        ValueError: shapes do not fit, or a weight is not positive.
-    """
-    steps = _array(steps, "steps", "T")
-    gamma = _array(gamma, "gamma", "T D", T=len(steps))
-    if gamma.min() <= 0:
-        raise ValueError(
-            f"gamma goes down to {gamma.min():.3g}, expected above 0 on a logarithmic axis"
-        )
-    ax = _axes(ax)
-    free = gamma[-1] >= 1
-    groups = ((~free, COLORS["gamma"], "below 1 (KL lifted)"), (free, GREY, "at 1 (plain ELBO)"))
-    for members, color, end in groups:
-        ax.plot(steps, gamma[:, members], color=color, linewidth=1, alpha=0.55)
-        ax.plot([], color=color, label=f"{members.sum()} dims end {end}")
-    ax.set(yscale="log", xlabel="step", ylabel=r"weight $\gamma_d$ on KL$_d$")
-    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2)
-    return ax
 
 
 # ------------------------------------------------------------------------------------------ seeds

@@ -69,3 +69,36 @@ def scores_of(run: dict[str, Any]) -> np.ndarray:
         (1000,) nats; higher is better.
     """
     return np.frombuffer(base64.b64decode(run["per_image"]), "<f2").astype(np.float64)
+
+
+# -------------------------------------------------------------------- lesson 3: what a floor costs
+
+
+def ledger(run: dict[str, Any], vanilla: dict[str, Any]) -> dict[str, float]:
+    """What a floor forces, returns and costs on training digits; KL of the same rank compared.
+
+    Args:
+        run: the KL of each dimension and the bound on training digits, and the weights; as in
+            :func:`load_results`.
+        vanilla: the same of the plain ELBO.
+
+    Returns:
+        Nats per image: what rose, what fell, the change of D, that of -ELBO, the last two priced
+        with 1 - gamma (the change of the KL, and the KL itself), and the run's own weighted loss
+        minus that of vanilla with its dimensions in the most favorable order.
+    """
+    kl, base = (np.array(r["train_kl_per_dim"]) for r in (run, vanilla))  # (D,)
+    order, gamma = np.argsort(-kl), np.array(run["weights"])  # (D,)
+    kl, gamma, base = kl[order], gamma[order], np.sort(base)[::-1]
+    change = kl - base  # (D,), of the same rank
+    distortion = run["train_distortion"] - vanilla["train_distortion"]
+    cheapest = np.sort(gamma) @ base  # the largest KL gets the smallest weight
+    return {
+        "forced": float(change.clip(min=0).sum()),
+        "returned": float(change.clip(max=0).sum()),
+        "distortion": distortion,
+        "cost": run["train_neg_elbo"] - vanilla["train_neg_elbo"],
+        "moved": float(((1 - gamma) * change).sum()),
+        "bill": float(((1 - gamma) * kl).sum()),
+        "own loss": distortion + float(gamma @ kl - cheapest),
+    }

@@ -22,7 +22,7 @@ from .lesson2 import (
     check_paired,
 )
 from .lesson3 import (
-    check_cost_of_floor,
+    check_diagnoses,
     check_down_and_up,
     check_grouped_free_bits,
     check_next_gamma,
@@ -38,8 +38,8 @@ __all__ = [
     "check_bound_from_printed",
     "check_choosing",
     "check_cosine",
-    "check_cost_of_floor",
     "check_cycles",
+    "check_diagnoses",
     "check_down_and_up",
     "check_grouped_free_bits",
     "check_healed",

@@ -20,7 +20,6 @@ from .checking import (
     judge,
     normal,
     numbers,
-    unwritten,
 )
 
 
@@ -83,7 +82,7 @@ def check_cosine(attempt: Any) -> Answer:
     Args:
         attempt: (warmup) -> a function from progress in [0, 1] to beta.
     """
-    if blank(attempt) or unwritten(attempt):
+    if blank(attempt):
         return NOTHING
 
     def curve(warmup: float, progress: list[float]) -> list[float] | None:
@@ -140,7 +139,7 @@ def check_bound_from_printed(attempt: Any) -> Answer:
     ]
     given = {"printed": printed, "beta": beta, "rate": rate}
     praise = "D + R at the full price, whatever the run was charged."
-    function = each if callable(attempt) and not unwritten(attempt) else attempt
+    function = each if callable(attempt) and not blank(attempt) else attempt
     return judge(function, given, printed + (1 - beta) * rate, mistakes, praise)
 
 

@@ -24,9 +24,73 @@ from .checking import (
     raised,
 )
 
+DIAGNOSES = ["collapse, floor the total", "wasted nats, lower the floor"]
+DIAGNOSES += ["unused, leave it", "nothing to repair"]
+
+
+def check_diagnoses(attempt: Any) -> Answer:
+    """Exercise 3.1: what is wrong with four models, and the remedy.
+
+    Args:
+        attempt: {"A": one of the four diagnoses, ...}, or the four in this order; its first word
+            is enough.
+    """
+    given = dict(zip("ABCD", attempt)) if isinstance(attempt, (list, tuple)) else attempt
+    if blank(given) or (isinstance(given, dict) and any(map(blank, given.values()))):
+        return NOTHING
+    if not isinstance(given, dict) or sorted(given) != list("ABCD"):
+        return Answer(False, f"Give a diagnosis for each of A, B, C and D; got {attempt!r}.")
+    words = {name.split()[0].rstrip(","): name for name in DIAGNOSES}
+    for model, (right, why) in VERDICTS.items():
+        first = str(given[model]).strip().lower().split(" ")[0].rstrip(",")
+        if first not in words:
+            choices = ", ".join(map(repr, DIAGNOSES))
+            return Answer(False, f"{model}: choose one of {choices}; got {given[model]!r}.")
+        if first != right:
+            return Answer(False, f"{model}: {why[first]}")
+    return Answer(True, "B has more active units than A, and it is B that has collapsed.")
+
+
+SPOKEN = "a stranger's z is dear, so the decoder listens. Hint: a collapse has three signs."
+FULL = "the information is at its ceiling, so nothing is known to be wasted. Hint: log 1000."
+VERDICTS: dict[str, tuple[str, dict[str, str]]] = {  # the right first word, and why not another
+    "A": (
+        "unused",
+        {
+            "collapse": SPOKEN,
+            "wasted": FULL,
+            "nothing": "18 of its dimensions do not move. Hint: what are they called?",
+        },
+    ),
+    "B": (
+        "collapse",
+        {
+            "wasted": "with a rate of 0.7 there is little to waste. Hint: what does z say at all?",
+            "unused": "not some dimensions are silent: together all say 0.5 nats. Hint: look at R.",
+            "nothing": "a stranger's z does as well as its own. Hint: active units hide this.",
+        },
+    ),
+    "C": (
+        "wasted",
+        {
+            "collapse": "3.1 nats of information are not none. Hint: how many nats does it pay?",
+            "unused": "all 32 move. Hint: compare R with the information, which has room to 6.9.",
+            "nothing": "it pays 16.0 nats for 3.1. Hint: the information is below its ceiling.",
+        },
+    ),
+    "D": (
+        "nothing",
+        {
+            "collapse": SPOKEN,
+            "wasted": FULL,
+            "unused": "all 32 move. Hint: compare with A.",
+        },
+    ),
+}
+
 
 def check_down_and_up(steps: Any, back: Any) -> Answer:
-    """Exercise 3.1: a weight falls by 10 % at a time, then climbs by 10 % as often.
+    """Exercise 3.5: a weight falls by 10 % at a time, then climbs by 10 % as often.
 
     Args:
         steps: how many falls bring gamma from 1 below 0.1.
@@ -37,6 +101,9 @@ def check_down_and_up(steps: Any, back: Any) -> Answer:
         gamma, falls = float(controller.update(torch.tensor([[0.1]]))), falls + 1
     for _ in range(falls):
         gamma = float(controller.update(torch.tensor([[2.0]])))
+    for value in () if blank(steps) else (steps,):
+        if isinstance(value, (int, float, Tensor)) and float(value) != round(float(value)):
+            return Answer(False, f"steps: {float(value):g} is no count. Hint: a whole number.")
     slips: Slips = [
         ("steps", 10, "a fall takes 10 % of what is left, not 0.1. Hint: 0.9 ** steps."),
         ("steps", falls - 1, "gamma is still above 0.1. Hint: round up."),
@@ -49,18 +116,30 @@ def check_down_and_up(steps: Any, back: Any) -> Answer:
 
 
 def check_grouped_free_bits(attempt: Any) -> Answer:
-    """Exercise 3.2: free bits for groups of neighboring dimensions.
+    """Exercise 3.2: free bits for groups of neighboring dimensions, in two sizes; the gradient too.
 
     Args:
         attempt: (kl (B, D), lam, size) -> scalar, nats; ``size`` dimensions make a group.
     """
     scale = [0.02, 0.1, 0.2, 0.05, 0.02, 0.1, 0.03, 0.3, 0.9, 0.02, 1.5, 2.0]
-    kl = normal(6, 12).square() * torch.tensor(scale)  # (B, D)
-    mean, lam, size = kl.mean(dim=0), 0.5, 3  # (D,)
+    kl, lam = normal(6, 12).square() * torch.tensor(scale), 0.5  # (B, D)
+    praise = "Average over the batch, sum within a group, then the floor."
+    for size in (3, 4):
+        right, mistakes = _grouped(kl, lam, size)
+        given = {"kl": kl, "lam": lam, "size": size}
+        answer = judge(attempt, given, right, mistakes, praise)
+        if not answer.right:
+            return answer
+    return _same_gradient(attempt, kl, lam, praise)
+
+
+def _grouped(kl: Tensor, lam: float, size: int) -> tuple[Tensor, Mistakes]:
+    """The right value, and what typical mistakes give."""
+    mean = kl.mean(dim=0)  # (D,)
     sums, each = mean.view(-1, size).sum(dim=1), kl.view(6, -1, size).sum(dim=2)  # (G,), (B, G)
-    apart = mean.view(size, -1).sum(dim=0)  # (G,), with every fourth dimension in a group
+    apart = mean.view(size, -1).sum(dim=0)  # (G,), of distant dimensions
     mistakes: Mistakes = [
-        (each.clamp(min=lam).sum(dim=1).mean(), "Per sample. Hint: batch average first (3.5)."),
+        (each.clamp(min=lam).sum(dim=1).mean(), "Per sample. Hint: batch average first (3.4)."),
         (mean.clamp(min=lam).sum(), "Each dimension has its own floor. Hint: sum a group first."),
         ((sums / size).clamp(min=lam).sum(), "A group was averaged. Hint: its nats add up."),
         (sums.clamp(min=size * lam).sum(), "The floor is size * lam. Hint: lam is for a group."),
@@ -68,9 +147,25 @@ def check_grouped_free_bits(attempt: Any) -> Answer:
         (sums.clamp(max=lam).sum(), "The minimum is taken. Hint: clamp(min=lam)."),
         (apart.clamp(min=lam).sum(), "Groups of distant dimensions. Hint: view(-1, size)."),
     ]
-    given = {"kl": kl, "lam": lam, "size": size}
-    praise = "Average over the batch, sum within a group, then the floor."
-    return judge(attempt, given, sums.clamp(min=lam).sum(), mistakes, praise)
+    return sums.clamp(min=lam).sum(), mistakes
+
+
+def _same_gradient(attempt: Callable, kl: Tensor, lam: float, praise: str) -> Answer:
+    """Whether training would feel the right thing, too."""
+    mine, truth = (kl.clone().requires_grad_() for _ in range(2))  # (B, D)
+    (wanted,) = torch.autograd.grad(_grouped(truth, lam, 3)[0], truth)  # (B, D)
+    try:
+        value = attempt(mine, lam, 3)
+    except Exception as error:
+        return raised(error, "kl with requires_grad, lam, size=3")
+    if not (isinstance(value, Tensor) and value.requires_grad):
+        text = "The value is right, but no gradient flows back. Hint: stay in torch, no .item()."
+        return Answer(False, text)
+    (gradient,) = torch.autograd.grad(value, mine, allow_unused=True)  # (B, D)
+    if gradient is None or not torch.allclose(gradient.to(kl), wanted, atol=1e-6):
+        text = "The value is right, its gradient is not. Hint: a free group has a gradient of 0."
+        return Answer(False, text)
+    return Answer(True, praise)
 
 
 def check_next_gamma(attempt: Any) -> Answer:
@@ -79,8 +174,8 @@ def check_next_gamma(attempt: Any) -> Answer:
     Args:
         attempt: (gamma (D,), level (D,), lam, floor) -> (D,), with tolerance and step of 10 %.
     """
-    gamma = torch.tensor([0.5, 0.5, 0.5, 0.5, 0.5, 1.0, 0.01, 0.0105])  # (D,)
-    level = torch.tensor([0.1, 0.47, 0.53, 0.9, 0.5, 2.0, 0.0, 0.2])  # (D,)
+    gamma = torch.tensor([0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 1.0, 0.01, 0.0105])  # (D,)
+    level = torch.tensor([0.1, 0.44, 0.46, 0.54, 0.56, 0.9, 0.5, 2.0, 0.0, 0.2])  # (D,)
     controller = SoftFreeBits(0.5, step=0.1, floor=0.01)
     controller.gamma = gamma
 
@@ -117,6 +212,9 @@ def check_step_ahead(attempt: Any) -> Answer:
         return raised(error, "model, batches, encoder_optimizer, optimizer, inner=5")
     if not log:
         return NOTHING
+    if "free" in log:
+        text = "The KL has no gradient: these are steps at beta = 0. Hint: ELBO(), as it is."
+        return Answer(False, text)
     drawn, alone, both = map(log.count, ("batch", "encoder", "both"))
     seen = f"Seen: {drawn} batches, {alone} steps of the encoder, {both} of both."
     if both and not alone:
@@ -143,38 +241,18 @@ def _recorded(attempt: Callable) -> list[str]:
         model = RowGRUVAE(latent_dim=2, hidden_dim=4)
         encoder = torch.nn.ModuleList([model.from_data, model.to_mu, model.to_logvar])
         alone, both = (torch.optim.Adam(part.parameters()) for part in (encoder, model))
-        alone.register_step_post_hook(lambda *_: log.append("encoder"))
-        both.register_step_post_hook(lambda *_: log.append("both"))
+        with torch.no_grad():  # the decoder is deaf to z: only the KL moves the encoder
+            model.from_latent.weight.zero_()
+            model.to_mu.bias.fill_(1.0)
+
+        def stepped(name: str) -> None:
+            free = model.to_mu.bias.grad is None or not model.to_mu.bias.grad.any()
+            log.append("free" if free else name)
+
+        alone.register_step_pre_hook(lambda *_: stepped("encoder"))
+        both.register_step_pre_hook(lambda *_: stepped("both"))
         attempt(model, batches(), alone, both, 5)
     return log
-
-
-def check_cost_of_floor(attempt: Any) -> Answer:
-    """Exercise 3.5: what a floor costs a Gaussian dimension, in nats of the bound.
-
-    Args:
-        attempt: (lam (N,), strength (N,)) -> (N,) nats, >= 0.
-    """
-    lam = torch.tensor([0.5, 1.0, 0.5, 0.5, 0.25])  # (N,)
-    strength = torch.tensor([-1.0, -1.0, 0.2, 1.5, -0.3])  # (N,)
-    wanted = strength.clamp(min=0)  # (N,), equation 3.13 at gamma = 1
-    held = torch.maximum(lam, wanted)  # (N,)
-
-    def neg_elbo(kl: Tensor) -> Tensor:
-        return 0.5 * torch.exp(2 * (strength - kl)) + kl  # (N,), D + KL
-
-    right, price = neg_elbo(held) - neg_elbo(wanted), 1 - torch.exp(2 * (strength - held))
-    mistakes: Mistakes = [
-        (neg_elbo(lam) - neg_elbo(wanted), "The strong one pays, too. Hint: lam is only a floor."),
-        (neg_elbo(held) - neg_elbo(strength), "A dimension below 0 nats. Hint: max(0, strength)."),
-        (held - wanted, "This is the extra rate. Hint: it also lowers the distortion."),
-        (price, "This is the price of the next nat (3.14). Hint: D + KL with, minus without."),
-        (price * (held - wanted), "The price changes on the way. Hint: D + KL, twice."),
-        (neg_elbo(held), "This is D + KL with the floor. Hint: subtract it without."),
-        (-right, "The sign is flipped. Hint: a floor cannot improve the bound."),
-    ]
-    praise = "Free for the strong dimension, dear for the one that the ELBO leaves unused."
-    return judge(attempt, {"lam": lam, "strength": strength}, right, mistakes, praise)
 
 
 def check_reading(choice: Any) -> Answer:
@@ -185,8 +263,8 @@ def check_reading(choice: Any) -> Answer:
     """
     options = {
         "a": "A small weight marks what the ELBO would leave unused. Hint: 1 - gamma is a price.",
-        "b": "lam is a floor: 1.6 nats satisfy it, and gamma = 1 is right. Hint: equation 3.12.",
-        "c": "evaluate knows no weights: its -ELBO is D + R at the full price. Hint: Section 3.7.",
+        "b": "lam is a floor: 1.6 nats satisfy it, and gamma = 1 is right. Hint: equation 3.10.",
+        "c": "evaluate knows no weights: its -ELBO is D + R at the full price. Hint: lesson 2.",
         "d": "Of the next nat, 0.02 come back as a lower distortion; the bound loses 0.98.",
     }
     return choose(choice, options, "d")
