@@ -33,18 +33,15 @@ def run(few: Digits, objective=None, **arguments):
 
 
 class Spy:
-    """The plain objective, which writes down what it is called with."""
+    """The plain objective, which counts its calls and can stop at one of them."""
 
     def __init__(self, stop_at: int | None = None, error: type[BaseException] = KeyboardInterrupt):
-        self.sizes: list[int] = []
-        self.progress: list[float] = []
-        self.stop_at, self.error = stop_at, error
+        self.calls, self.stop_at, self.error = 0, stop_at, error
 
     def __call__(self, nll: Tensor, kl: Tensor, progress: float) -> Tensor:
-        if len(self.sizes) + 1 == self.stop_at:
+        if self.calls + 1 == self.stop_at:
             raise self.error
-        self.sizes.append(len(nll))
-        self.progress.append(progress)
+        self.calls += 1
         return (nll + kl.sum(dim=1)).mean()
 
     def weights(self, latent_dim: int) -> Tensor:
@@ -103,11 +100,6 @@ def test_fit_trains_a_row_by_row_decoder_too(few):
     model = RowGRUVAE(latent_dim=3, hidden_dim=16)
     history = fit(model, few, steps=30, batch_size=32, lr=1e-2, binarize=True, progress=False)
     assert sum(history.train_loss[-5:]) < 0.7 * sum(history.train_loss[:5])
-
-
-def test_progress_is_the_share_of_the_steps_before_this_one(few):
-    spy = run(few, Spy(), steps=7)[1].objective
-    assert spy.progress == pytest.approx([step / 7 for step in range(7)])
 
 
 def test_a_scheduled_beta_is_the_one_of_the_step(few):
@@ -178,14 +170,14 @@ def test_the_same_seed_gives_the_same_bits_whatever_ran_before(few):
     assert torch.equal(history.objective.gamma, again.objective.gamma)
 
 
-def test_looking_more_often_does_not_change_the_model(few):
-    models = [run(few, evaluations=n, progress=shown)[0] for n, shown in [(1, False), (12, True)]]
-    assert torch.equal(*map(weights_of, models))
-
-
-def test_what_on_evaluation_draws_does_not_change_the_model(few):
-    curious, _ = run(few, on_evaluation=lambda model, step: model.sample(4))
-    assert torch.equal(weights_of(curious), weights_of(run(few)[0]))
+def test_who_looks_more_often_or_draws_while_looking_does_not_change_the_model(few):
+    looks = [
+        {"evaluations": 1},
+        {"evaluations": 12, "progress": True},
+        {"on_evaluation": lambda model, step: model.sample(4)},
+    ]
+    first, *others = [weights_of(run(few, **look)[0]) for look in looks]
+    assert all(torch.equal(first, other) for other in others)
 
 
 def test_the_global_random_state_is_left_alone(few, vae):
@@ -195,25 +187,19 @@ def test_the_global_random_state_is_left_alone(few, vae):
     fit(model, few, steps=5, batch_size=32, evaluations=2, binarize=True, progress=False)
     evaluate(vae, few.test)
     evaluation_images(few, binarize=True)
-    assert torch.equal(torch.get_rng_state(), before)
-
-
-def test_an_error_in_the_objective_is_raised_and_leaves_the_random_state_alone(few):
-    model = small()
-    before = torch.get_rng_state()
-    with pytest.raises(ZeroDivisionError):
-        fit(model, few, Spy(3, ZeroDivisionError), progress=False)
+    with pytest.raises(ZeroDivisionError):  # also by an error in the objective, which is raised
+        fit(model, few, Spy(3, ZeroDivisionError), seed=1, progress=False)
     assert torch.equal(torch.get_rng_state(), before)
 
 
 # --- fit: stopping ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("stop_at", [1, 2, 9, 12])
+@pytest.mark.parametrize("stop_at", [1, 9, 12])
 def test_a_stopped_run_keeps_the_model_and_the_history_so_far(few, stop_at):
     model, history = run(few, Spy(stop_at))
     assert history.interrupted
-    assert len(history.train_loss) == stop_at - 1 == len(history.objective.sizes)
+    assert len(history.train_loss) == stop_at - 1 == history.objective.calls
     assert history.steps == [step for step in (4, 8, 12) if step < stop_at]
     _, whole = run(few, Spy())
     assert not whole.interrupted
@@ -229,17 +215,7 @@ def test_a_stopped_run_keeps_the_model_and_the_history_so_far(few, stop_at):
 # --- fit: the objective and the history ---------------------------------------------------------
 
 
-def test_the_objective_is_copied_and_two_runs_share_nothing(few):
-    objective = SoftFreeBits()
-    _, first = run(few, objective)
-    assert objective.gamma is None
-    _, second = run(few, objective)
-    assert first.objective is not second.objective
-    assert torch.equal(first.objective.gamma, second.objective.gamma)
-    assert (first.objective.gamma < 1).any()  # it did move
-
-
-@pytest.mark.parametrize("steps", [1, 2, 5, 7, 10, 13])
+@pytest.mark.parametrize("steps", [1, 7, 10])
 def test_evaluations_are_evenly_spaced_and_include_the_last_step(steps):
     images, labels = torch.rand(6, 4), torch.arange(6)
     digits = Digits(images, labels, images, labels, "four pixels")
@@ -336,7 +312,7 @@ def by_hand(model: VAE, images: Tensor, seed: int, batch_size: int) -> tuple[flo
     return sum(distortion) / n, [sum(column) / n for column in zip(*kl)]
 
 
-@pytest.mark.parametrize("batch_size", [77, 32, 1, 1000])
+@pytest.mark.parametrize("batch_size", [77, 32, 1000])
 def test_evaluate_is_the_average_over_images(vae, few, batch_size):
     got = evaluate(vae, few.test, seed=3, batch_size=batch_size)
     distortion, kl = by_hand(vae, few.test, 3, batch_size)
@@ -344,38 +320,7 @@ def test_evaluate_is_the_average_over_images(vae, few, batch_size):
     assert got.kl_per_dim.tolist() == pytest.approx(kl, rel=1e-4)
     assert got.rate == pytest.approx(sum(kl), rel=1e-5)
     assert got.elbo == pytest.approx(-distortion - sum(kl), rel=1e-5)
-
-
-def test_evaluate_samples_z(vae, few):
-    seeds = [evaluate(vae, few.test, seed=seed) for seed in range(40)]
-    assert len({one.distortion for one in seeds}) == 40
-    assert len({one.rate for one in seeds}) == 1
-    distortions = torch.tensor([one.distortion for one in seeds], dtype=torch.float64)
-    with torch.no_grad():
-        mu, logvar = vae.encode(few.test)
-        z = Normal(mu, (0.5 * logvar).exp()).sample((40,))
-        sampled = -vae.log_likelihood(few.test, z).double().mean(dim=1)  # (40,)
-        at_the_mean = -vae.log_likelihood(few.test, mu).mean().item()
-    error = ((distortions.var() + sampled.var()) / 40).sqrt().item()
-    assert abs(distortions.mean() - sampled.mean()).item() < 5 * error
-    assert distortions.mean().item() > at_the_mean + 10 * error  # not an evaluation at z = mu
-
-
-def test_evaluate_does_not_depend_on_the_mode_of_the_model(vae, few):
-    results = []
-    for mode in (True, False):
-        vae.train(mode)
-        before = weights_of(vae)
-        results.append(evaluate(vae, few.test))
-        assert vae.training is mode
-        assert torch.equal(weights_of(vae), before)
-    assert results[0].elbo == results[1].elbo
-
-
-def test_evaluate_counts_active_units_over_all_images(vae, few):
-    mus = torch.cat([vae.encode(x)[0] for x in few.test.split(10)]).detach()
-    expected = sum(1 for column in mus.T if column.var() > 0.01)
-    assert evaluate(vae, few.test, batch_size=10).active_units == expected
+    assert got.active_units == sum(1 for column in vae.encode(few.test)[0].T if column.var() > 0.01)
 
 
 def test_an_evaluation_reads_as_a_sentence(vae, few):
@@ -389,15 +334,10 @@ def test_an_evaluation_reads_as_a_sentence(vae, few):
 # --- the bar ------------------------------------------------------------------------------------
 
 
-def test_the_bar_shows_minus_elbo_on_standard_output(few, capsys):
+def test_the_bar_shows_minus_elbo_on_standard_output_unless_it_is_not_wanted(few, capsys):
     _, history = run(few, progress=True)
     out, err = capsys.readouterr()
-    assert f"test -ELBO {-history.elbo[-1]:.1f} nats" in out
-    assert "12/12" in out
-    assert not err
-
-
-def test_a_run_can_be_silent(few, capsys):
+    assert f"test -ELBO {-history.elbo[-1]:.1f} nats" in out and "12/12" in out and not err
     run(few)
     assert capsys.readouterr() == ("", "")
 
