@@ -213,16 +213,16 @@ def test_what_is_no_file_is_not_replaced(run, tmp_path):
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
-def test_a_stop_in_the_middle_leaves_what_was_there(run, tmp_path, monkeypatch, error):
+@pytest.mark.parametrize("where", [(Path, "write_bytes"), (os, "replace")])
+def test_a_stop_in_the_middle_leaves_what_was_there(run, tmp_path, monkeypatch, where, error):
     save(tmp_path / "run.pt", *run)
     before = (tmp_path / "run.pt").read_bytes()
 
-    def stopped(path: Path, data: bytes) -> None:
-        with path.open("wb") as file:
-            file.write(b"half")
+    def stopped(path: Path, _: object) -> None:
+        path.write_text("half")
         raise error
 
-    monkeypatch.setattr(Path, "write_bytes", stopped)
+    monkeypatch.setattr(*where, stopped)
     with pytest.raises(error):
         save(tmp_path / "run.pt", VAE(2, 3))
     assert (tmp_path / "run.pt").read_bytes() == before
