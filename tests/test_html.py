@@ -156,7 +156,7 @@ def test_executing_in_place_leaves_a_clean_lesson(path: Path, executed: Path) ->
 def test_nbval_accepts_what_was_executed_in_place_and_nothing_else(
     executed: Path, monkeypatch, capsys
 ) -> None:
-    """Plain `pytest`, as this project configures it, on a cell and on its copy with another text."""
+    """Plain `pytest`, as this project configures it, on a cell and its copy with another text."""
     nb = read(executed)
     nb.cells = [nb.cells[-1], copy.deepcopy(nb.cells[-1])]
     nb.cells[1].id, nb.cells[1].outputs[0].text = "other", "step 1\n"
