@@ -63,24 +63,17 @@ TOLD = {
         ["A field of 3 by 2 colors, 0 to 2."],
     ),
     "many lines without a name, together": (
-        lambda: plotting.gamma_traces(
-            [0, 1], torch.linspace(0.1, 1, 20) / torch.ones(2, 1).cumsum(0)
-        ),
+        lambda: plotting.gamma_traces([0, 1], torch.stack([GAMMA, GAMMA / 2])),
         [
             "20 lines: they begin between 0.1 and 1 and end between 0.05 and 0.5.",
-            "20 dims end below 1",
+            "20 dims end below",
         ],
     ),
     "rows of images": (
-        lambda: plotting.image_rows(
-            {"input": PAIR, "decoded": PAIR}, ["mu", "z"], title="One digit"
-        ),
+        lambda: plotting.image_rows({"input": PAIR, "decoded": PAIR}, ["mu", "z"], title="One"),
         ["One. 2 rows of 2 images. Rows: input; decoded. Columns: mu; z."],
     ),
-    "images": (
-        lambda: plotting.image_grid(torch.zeros(6, 784), columns=3),
-        ["6 images, 3 in a row."],
-    ),
+    "images": (lambda: plotting.image_grid(PAIR, columns=1), ["2 images, 1 in a row."]),
     "an explorer": (
         lambda: BoundExplorer(GaussianToy()).snapshot(x=2.0),
         ["x = 2.00, ", "posterior p(z|x): from"],
