@@ -88,7 +88,8 @@ def train(latent_dim: int = 50, n: int = 4000, steps: int = 200) -> Callable[[],
     return partial(fit, VAE(latent_dim), digits, steps=steps, evaluations=1, progress=False)
 
 
-GROWTH: dict[str, tuple[Callable, Callable, tuple[int, ...]]] = {  # size -> what to do, its work; the sizes
+# Functions of a size, what to do and how much work that is; and the sizes.
+GROWTH: dict[str, tuple[Callable, Callable, tuple[int, ...]]] = {
     "training, N": (lambda n: train(n=n), lambda n: 1, (4_000, 15_000, 60_000)),
     "training, steps": (lambda n: train(steps=n), lambda n: n, (100, 400, 1_600)),
     "training, latent size": (train, lambda n: 2 * 784 * 400 + 3 * 400 * n, (10, 50, 250)),
@@ -102,7 +103,9 @@ GROWTH: dict[str, tuple[Callable, Callable, tuple[int, ...]]] = {  # size -> wha
         lambda n: partial(iw_log_likelihood, VAE(), noise(250), n), lambda n: n, (10, 100, 1_000)
     ),
     "mutual information, N": (
-        lambda n: partial(mutual_information, VAE(), noise(n)), lambda n: n * n, (1_000, 3_000, 9_000)
+        lambda n: partial(mutual_information, VAE(), noise(n)),
+        lambda n: n * n,
+        (1_000, 3_000, 9_000),
     ),
 }  # fmt: skip
 
