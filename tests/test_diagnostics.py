@@ -229,14 +229,6 @@ def test_the_bound_has_50_samples_of_seed_0_unless_told_otherwise(vae, few):
 # --- mutual information -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("clusters", [1, 2, 64])
-def test_far_clusters_carry_the_log_of_their_number(clusters):
-    model = Planted(100 * (torch.arange(64.0) % clusters)[:, None], torch.zeros(64, 1))
-    got = mutual_information(model, model.images())
-    assert got.value == pytest.approx(math.log(clusters), abs=1e-9)
-    assert got.ceiling == pytest.approx(math.log(64))
-
-
 @pytest.mark.parametrize("std", [0.3, 0.7])
 def test_a_gaussian_channel_carries_what_shannon_says(std):
     n = 1000
@@ -266,6 +258,7 @@ def test_the_estimate_is_a_double_loop_over_images(seed):
         ]
         total += math.log(densities[i]) - math.log(sum(densities) / 23)
     assert got.value == pytest.approx(total / 23, abs=1e-9)
+    assert got.ceiling == pytest.approx(math.log(23))
 
 
 def test_blocks_do_not_matter():
@@ -281,13 +274,6 @@ def test_the_table_stays_accurate_for_narrow_posteriors_far_from_zero():
     near = Planted(mu - 1000, model.logvar)  # the same, moved to zero
     expected = mutual_information(near, near.images()).value
     assert mutual_information(model, model.images()).value == pytest.approx(expected, abs=1e-3)
-
-
-def test_information_never_exceeds_the_rate_by_hoffman_and_johnson(vae, digits):
-    """E KL(q(z|x) || p(z)) = I + KL(q(z) || p(z)), and the last term is not negative."""
-    rate = evaluate(vae, digits.test).rate
-    values = [mutual_information(vae, digits.test, seed=s).value for s in range(2)]
-    assert 0 < min(values) <= max(values) < min(rate, math.log(1000))
 
 
 # --- the linear probe ---------------------------------------------------------------------------
