@@ -15,7 +15,7 @@ from bs4 import BeautifulSoup
 
 import editions
 import pages
-from notebook_tools import LESSONS, ROOT, code, code_cells, lesson, read, text
+from notebook_tools import LESSONS, ROOT, code, code_cells, lesson, markdown_cells, read, text
 from vaelab import GaussianToy, diagrams, plotting
 from vaelab.describe import _metadata, describe
 from vaelab.widgets import BoundExplorer
@@ -29,29 +29,81 @@ def _closed() -> None:
     plt.close("all")
 
 
-def test_lines_are_told_from_end_to_end_with_what_lies_between() -> None:
-    ax = plotting.curves([1, 2, 5], {"$\\beta$ up": [3, 1, 2]}, xlabel="step", ylabel="nats")
-    ax.axhline(0.5, label="floor")
-    told = describe(ax.figure)
-    assert "beta up: from 3 at 1 to 2 at 5, lowest 1 at 2." in told
-    assert "floor: level at 0.5." in told
-    assert "Across: step, " in told and "Up: nats, " in told and "$" not in told
+PAIR, GAMMA = torch.zeros(2, 784), torch.linspace(0.1, 1, 20)
 
 
-def test_error_bars_are_told_by_their_line_and_not_by_their_ends() -> None:
+def error_bars() -> plt.Axes:
     _, ax = plt.subplots()
     ax.errorbar([1, 50], [-110.0, -103.0], [1.0, 1.0], label="$L_k$ ± 1 standard error")
     ax.set_xscale("log")
-    told = describe(ax.figure)
-    assert "L_k ± 1 standard error: from −110 at 1 to −103 at 50." in told
-    assert "logarithmic" in told and "−111 at" not in told
+    return ax
 
 
-def test_bars_are_counted_and_panels_numbered() -> None:
-    told = describe(plotting.kl_and_weights([2.0, 0.5, 1.0], [1.0, 4.0, 3.0]))
-    assert "Panel 1 of 2: What the encoder puts into a dimension." in told
-    assert "3 bars, the first 2, the last 0.5, the longest 2." in told
-    assert "3 bars, the first 1, the last 4, the longest 4." in told
+def many_lines() -> plt.Axes:
+    _, ax = plt.subplots()
+    ax.plot([0, 1], torch.stack([GAMMA, GAMMA / 2]))
+    ax.plot([], label="20 dimensions")
+    return ax
+
+
+TOLD = {
+    "lines, from end to end with what lies between": (
+        lambda: plotting.curves(
+            [1, 2, 5], {"$\\beta$ up": [3, 1, 2]}, xlabel="step", ylabel="nats"
+        ),
+        ["beta up: from 3 at 1 to 2 at 5, lowest 1 at 2.", "Across: step, ", "Up: nats, "],
+    ),
+    "error bars, by their line and not by their ends": (
+        error_bars,
+        ["L_k ± 1 standard error: from −110 at 1 to −103 at 50.", "logarithmic"],
+    ),
+    "bars, counted, in numbered panels": (
+        lambda: plotting.kl_and_weights([2.0, 0.5, 1.0], [1.0, 4.0, 3.0]),
+        [
+            "Panel 1 of 2: What the encoder puts into a dimension.",
+            "3 bars, the first 2, the last 0.5, the longest 2.",
+            "3 bars, the first 1, the last 4, the longest 4.",
+        ],
+    ),
+    "a path": (
+        lambda: plotting.rate_distortion({"vanilla": ([10.0, 26.0], [120.0, 88.0])}),
+        ["vanilla: a point at 26, 88. A line: from 120 at 10 to 88 at 26."],
+    ),
+    "points": (
+        lambda: plotting.latent_scatter(torch.zeros(4, 2), torch.tensor([0, 0, 7, 7])),
+        ["2 points 7 around 0, 0."],
+    ),
+    "a field": (
+        lambda: plotting.kl_heatmap([1, 2], torch.tensor([[0.0, 1.0, 1.0], [0.0, 2.0, 1.0]])),
+        ["A field of 3 by 2 colors, 0 to 2."],
+    ),
+    "many lines without a name, together": (
+        many_lines,
+        [
+            "20 lines: they begin between 0.1 and 1 and end between 0.05 and 0.5.",
+            "Key: 20 dimensions.",
+        ],
+    ),
+    "rows of images": (
+        lambda: plotting.image_rows({"input": PAIR, "decoded": PAIR}, ["mu", "z"], title="One"),
+        ["One. 2 rows of 2 images. Rows: input; decoded. Columns: mu; z."],
+    ),
+    "images": (lambda: plotting.image_grid(PAIR, columns=1), ["2 images, 1 in a row."]),
+    "an explorer": (
+        lambda: BoundExplorer(GaussianToy()).snapshot(x=2.0),
+        ["x = 2.00, ", "posterior p(z|x): from"],
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", TOLD)
+def test_what_was_drawn_is_told(kind: str) -> None:
+    draw, expected = TOLD[kind]
+    drawn = draw()
+    told = describe(getattr(drawn, "figure", None) or drawn)
+    for words in expected:
+        assert words in told
+    assert "$" not in told and "−111 at" not in told
 
 
 @pytest.mark.parametrize(
@@ -78,37 +130,11 @@ def test_a_figure_that_defies_description_is_shown_without_words(monkeypatch, re
 
 def test_gaps_and_empty_groups_are_no_numbers() -> None:
     plt.plot([1, 2, 3, 4], [np.nan, 5, np.nan, 3], label="loss")
+    plt.axhline(0.5, label="floor")
     plt.scatter([], [])
     plt.errorbar([1, 2], [3, 4], yerr=1, fmt="none")
-    assert "loss: from 5 at 2 to 3 at 4." in describe(plt.gcf())
-
-
-def test_paths_points_and_fields_are_told() -> None:
-    path = plotting.rate_distortion({"vanilla": ([10.0, 26.0], [120.0, 88.0])}).figure
-    assert "vanilla: a point at 26, 88. A line: from 120 at 10 to 88 at 26." in describe(path)
-    dots = plotting.latent_scatter(torch.zeros(4, 2), torch.tensor([0, 0, 7, 7])).figure
-    assert "2 points 7 around 0, 0." in describe(dots)
-    field = plotting.kl_heatmap([1, 2], torch.tensor([[0.0, 1.0, 1.0], [0.0, 2.0, 1.0]])).figure
-    assert "A field of 3 by 2 colors, 0 to 2." in describe(field)
-
-
-def test_many_lines_without_a_name_are_told_together() -> None:
-    lines = torch.linspace(0.1, 1, 20).repeat(2, 1)
-    lines[1] /= 2
-    _, ax = plt.subplots()
-    ax.plot([0, 1], lines)
-    ax.plot([], label="20 dimensions")
-    told = describe(ax.figure)
-    assert "20 lines: they begin between 0.1 and 1 and end between 0.05 and 0.5." in told
-    assert "Key: 20 dimensions." in told
-
-
-def test_images_are_told_by_their_rows_and_columns() -> None:
-    rows = {"input": torch.zeros(2, 784), "decoded": torch.zeros(2, 784)}
-    told = describe(plotting.image_rows(rows, ["mu", "sliders"], title="One digit").figure)
-    assert told == "One digit. 2 rows of 2 images. Rows: input; decoded. Columns: mu; sliders."
-    grid = plotting.image_grid(torch.zeros(6, 784), columns=3).figure
-    assert describe(grid) == "6 images, 3 in a row."
+    told = describe(plt.gcf())
+    assert "loss: from 5 at 2 to 3 at 4." in told and "floor: level at 0.5." in told
 
 
 @pytest.mark.parametrize(
@@ -125,11 +151,6 @@ def test_images_are_told_by_their_rows_and_columns() -> None:
 def test_drawings_have_words_of_their_own(draw, word: str) -> None:
     told = describe(draw())
     assert word in told and 100 < len(told) < 700
-
-
-def test_a_snapshot_tells_the_state_of_its_explorer() -> None:
-    told = describe(BoundExplorer(GaussianToy()).snapshot(x=2.0))
-    assert told.startswith("x = 2.00, ") and "posterior p(z|x): from" in told
 
 
 # --- in a notebook and on its page --------------------------------------------------------------
@@ -177,20 +198,12 @@ def test_shown_figures_carry_their_words_to_page_and_slides(
         assert "posterior p(z|x): from" in drawing
 
 
-def untold(nb: nbformat.NotebookNode) -> list[str]:
-    """The sources of cells with a picture that nothing is said about."""
-    return [
-        cell.source
-        for cell in code_cells(nb)
-        for output in cell.outputs
-        if "image/png" in output.get("data", {})
-        and len(output.metadata.get("image/png", {}).get("alt", "")) < 15
-    ]
-
-
 @pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
 def test_every_picture_of_a_lesson_has_words(path: Path) -> None:
-    assert untold(read(path)) == []
+    outputs = [(cell.source, output) for cell in code_cells(read(path)) for output in cell.outputs]
+    shown = [(s, o.metadata) for s, o in outputs if "image/png" in o.get("data", {})]
+    untold = [s for s, told in shown if len(told.get("image/png", {}).get("alt", "")) < 15]
+    assert shown and untold == []
 
 
 # --- headings, links and images, in the lessons and in the pages ----------------------------------
@@ -226,30 +239,18 @@ def as_page(markdown: str) -> str:
 
 @pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
 def test_lessons_have_no_fault(path: Path) -> None:
-    nb = read(path)
-    nb.cells = [cell for cell in nb.cells if cell.cell_type == "markdown"]
-    assert faults(as_page("\n\n".join(cell.source for cell in nb.cells))) == []
+    assert faults(as_page("\n\n".join(cell.source for cell in markdown_cells(read(path))))) == []
 
 
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "notebooks/README.md"])
-def test_other_texts_have_no_fault(name: str) -> None:
-    assert faults(as_page((ROOT / name).read_text("utf-8"))) == []
-
-
-def test_pages_have_no_fault(page: Path) -> None:
-    assert faults(page.read_text("utf-8")) == []
-    assert faults(pages.index([page], page.parent).read_text("utf-8")) == []
-    assert faults((ROOT / "figures" / "explorer.html").read_text("utf-8")) == []
-
-
-@pytest.mark.parametrize(
-    "html",
-    [
+def test_other_texts_and_pages_have_no_fault(page: Path) -> None:
+    for name in ("README.md", "CONTRIBUTING.md", "notebooks/README.md"):
+        assert faults(as_page((ROOT / name).read_text("utf-8"))) == [], name
+    for path in (page, pages.index([page], page.parent), ROOT / "figures" / "explorer.html"):
+        assert faults(path.read_text("utf-8")) == [], path
+    for planted in (
         "<h1>A</h1><h3>B</h3>",
         "<h2>A</h2>",
         "<h1>A</h1><img src=a alt='No description has been provided for this image'>",
         "<h1>A</h1><a href=b>here</a>",
-    ],
-)
-def test_a_planted_fault_is_found(html: str) -> None:
-    assert faults(f"<html lang='en'>{html}</html>")
+    ):
+        assert faults(f"<html lang='en'>{planted}</html>"), planted

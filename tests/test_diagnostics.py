@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import copy
 import math
-from itertools import pairwise
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.distributions import Bernoulli, MultivariateNormal, Normal
+from torch.nn.functional import avg_pool2d, one_hot
 
 from vaelab import (
     VAE,
@@ -17,7 +17,6 @@ from vaelab import (
     LinearVAE,
     RowGRUVAE,
     active_units,
-    binarize,
     decoder_weight_norms,
     encode_all,
     evaluate,
@@ -25,12 +24,11 @@ from vaelab import (
     gaussian_kl,
     iw_log_likelihood,
     linear_probe,
-    load_mnist,
     mutual_information,
     pca_rates,
     prune,
 )
-from vaelab.checks import check_inputs, check_seed, device_of
+from vaelab.checks import check_seed
 from vaelab.diagnostics import iw_batch
 from vaelab.runs import seeded
 
@@ -95,7 +93,7 @@ def planted(n: int, dims: int, seed: int = 0) -> Planted:
 
 def ten_pixels(labels: Tensor) -> Tensor:
     """(N, 10): the pixel of the label is white."""
-    return torch.nn.functional.one_hot(labels, 10).float()
+    return one_hot(labels, 10).float()
 
 
 # --- active units, weights, posteriors ----------------------------------------------------------
@@ -123,18 +121,11 @@ def test_decoder_weight_norms_are_those_of_the_columns(make):
     assert not norms.requires_grad
 
 
-@pytest.mark.parametrize("batch_size", [1, 30, 77, 1000])
-def test_encode_all_is_encode(vae, few, batch_size):
-    mu, logvar = encode_all(vae, few.test, batch_size)
+@pytest.mark.parametrize("count, batch_size", [(77, 1), (77, 30), (77, 1000), (1, 1000)])
+def test_encode_all_is_encode(vae, few, count, batch_size):
+    mu, logvar = encode_all(vae, few.test[:count], batch_size)
     assert not mu.requires_grad
-    torch.testing.assert_close((mu, logvar), vae.encode(few.test), check_layout=False)
-
-
-def test_one_image_is_enough(vae, few):
-    whole = vae.encode(few.test)
-    for got, expected in zip(encode_all(vae, few.test[:1]), whole):
-        torch.testing.assert_close(got, expected[:1])
-    check_inputs(vae, few.test[:1])
+    torch.testing.assert_close((mu, logvar), vae.encode(few.test[:count]), check_layout=False)
 
 
 def test_seeds_are_what_a_generator_takes():
@@ -157,11 +148,6 @@ def test_seeded_draws_are_those_of_the_seed_and_the_state_comes_back():
     assert torch.equal(inside, torch.rand(3, generator=torch.Generator().manual_seed(7)))
 
 
-def test_device_of_is_where_the_parameters_are():
-    assert device_of(nn.Linear(2, 2)) == torch.device("cpu")
-    assert device_of(nn.Linear(2, 2, device="meta")) == torch.device("meta")
-
-
 # --- the importance-weighted bound --------------------------------------------------------------
 
 
@@ -181,25 +167,6 @@ def test_the_weights_are_unbiased_whatever_q_is(shift, stretch):
         [(iw_log_likelihood(model, x, 3, seed=s) - model.log_evidence(x)).exp() for s in range(200)]
     ).mean(dim=1)  # (200,): p(x) estimated over p(x), which is 1 on average
     assert abs(ratios.mean() - 1) < 5 * ratios.std() / len(ratios) ** 0.5
-
-
-def test_the_bound_rises_with_k_towards_the_evidence():
-    model, x = LinearGaussian(shift=0.2, stretch=1.5), points(800)
-    bounds = [iw_log_likelihood(model, x, k) - model.log_evidence(x) for k in (1, 4, 2000)]
-    for worse, better in pairwise(bounds):
-        rise = better - worse
-        assert rise.mean() > 3 * rise.std() / len(x) ** 0.5
-    assert -0.01 < bounds[-1].mean() < 0.01
-
-
-def test_with_one_sample_it_is_the_elbo(vae, digits):
-    images = binarize(digits.test[:200], torch.Generator().manual_seed(0))
-    seeds = range(25)
-    sampled = torch.stack([iw_log_likelihood(vae, images, 1, seed=s).mean() for s in seeds])
-    elbos = torch.tensor([evaluate(vae, images, seed=100 + s).elbo for s in seeds])
-    error = ((sampled.var() + elbos.var()) / len(seeds)).sqrt()
-    assert abs(sampled.mean() - elbos.mean()) < 5 * error
-    assert error < 0.5  # else the line above would say little
 
 
 @pytest.mark.parametrize("samples, rows", [(1, 5000), (9, 5000), (9, 7), (10, 26)])
@@ -231,15 +198,6 @@ def test_its_memory_is_bounded_and_no_image_is_left_out():
         torch.testing.assert_close(bound, model.log_evidence(x), rtol=0, atol=1e-6)
 
 
-def test_the_bound_works_for_the_row_by_row_decoder(gru, few):
-    images = binarize(few.test[:40], torch.Generator().manual_seed(0))
-    bound = iw_log_likelihood(gru, images, 4, rows=50)
-    assert bound.shape == (40,)
-    z = gru.reparameterize(*gru.encode(images))
-    direct = gru.log_likelihood(images, z).detach()  # the rate of an untrained model is tiny
-    torch.testing.assert_close(bound, direct, rtol=0.02, atol=0)
-
-
 def test_a_batch_is_weighed_where_the_model_is():
     """The meta device stands for a GPU: it holds shapes only, and refuses tensors of the CPU."""
     meta = torch.device("meta")
@@ -261,20 +219,19 @@ def test_what_is_sampled_has_its_own_seed(vae, few, measure):
     assert not torch.equal(torch.as_tensor(first), torch.as_tensor(other))
 
 
+def test_the_bound_has_50_samples_of_seed_0_unless_told_otherwise(vae, few):
+    images = few.test[:5]
+    by_default = iw_log_likelihood(vae, images)
+    assert torch.equal(by_default, iw_log_likelihood(vae, images, 50, seed=0))
+    assert not torch.equal(by_default, iw_log_likelihood(vae, images, 50, seed=1))
+
+
 # --- mutual information -------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("clusters", [1, 2, 64])
-def test_far_clusters_carry_the_log_of_their_number(clusters):
-    model = Planted(100 * (torch.arange(64.0) % clusters)[:, None], torch.zeros(64, 1))
-    got = mutual_information(model, model.images())
-    assert got.value == pytest.approx(math.log(clusters), abs=1e-9)
-    assert got.ceiling == pytest.approx(math.log(64))
 
 
 @pytest.mark.parametrize("std", [0.3, 0.7])
 def test_a_gaussian_channel_carries_what_shannon_says(std):
-    n = 2000
+    n = 1000
     generator = torch.Generator().manual_seed(0)
     mu = (1 - std**2) ** 0.5 * torch.randn(n, 1, generator=generator, dtype=torch.float64)
     model = Planted(mu, torch.full((n, 1), 2 * math.log(std), dtype=torch.float64))
@@ -301,6 +258,7 @@ def test_the_estimate_is_a_double_loop_over_images(seed):
         ]
         total += math.log(densities[i]) - math.log(sum(densities) / 23)
     assert got.value == pytest.approx(total / 23, abs=1e-9)
+    assert got.ceiling == pytest.approx(math.log(23))
 
 
 def test_blocks_do_not_matter():
@@ -318,27 +276,13 @@ def test_the_table_stays_accurate_for_narrow_posteriors_far_from_zero():
     assert mutual_information(model, model.images()).value == pytest.approx(expected, abs=1e-3)
 
 
-def test_information_never_exceeds_the_rate_by_hoffman_and_johnson(vae, digits):
-    """E KL(q(z|x) || p(z)) = I + KL(q(z) || p(z)), and the last term is not negative."""
-    rate = evaluate(vae, digits.test).rate
-    values = [mutual_information(vae, digits.test, seed=s).value for s in range(4)]
-    assert min(values) > 0
-    assert max(values) < min(rate, math.log(1000))
-    spread = planted(400, 1)
-    kl = 0.5 * (spread.mu.square() + spread.logvar.exp() - 1 - spread.logvar)
-    values = torch.tensor(
-        [mutual_information(spread, spread.images(), seed=s).value for s in range(9)]
-    )
-    assert values.mean() - 5 * values.std() / 3 < kl.sum(dim=1).mean()
-
-
 # --- the linear probe ---------------------------------------------------------------------------
 
 
 class TenPixels(Planted):
     """mu is the image itself times ``scale``, so what the probe can know is what is drawn."""
 
-    def __init__(self, scale: float | Tensor = 1.0) -> None:
+    def __init__(self, scale: float = 1.0) -> None:
         super().__init__(torch.zeros(1, 10), torch.zeros(1, 10))
         self.scale = scale
 
@@ -372,12 +316,6 @@ def test_the_probe_finds_nothing_where_nothing_is():
     digits = labelled(torch.arange(400) % 10, torch.arange(300) % 10)
     blind = digits._replace(train=torch.zeros(400, 10), test=torch.zeros(300, 10))
     assert linear_probe(TenPixels(), blind) == pytest.approx(0.1)  # always the same answer
-    generator = torch.Generator().manual_seed(0)
-    shuffled = digits._replace(
-        train=torch.rand(400, 10, generator=generator),
-        test=torch.rand(300, 10, generator=generator),
-    )
-    assert abs(linear_probe(TenPixels(), shuffled) - 0.1) < 5 * (0.1 * 0.9 / 300) ** 0.5
 
 
 def logistic_regression(x: Tensor, y: Tensor, penalty: float) -> Tensor:
@@ -439,41 +377,28 @@ both = pytest.mark.parametrize("make", [lambda: VAE(5, 16), lambda: RowGRUVAE(5,
 
 
 @both
-def test_pruning_is_decoding_with_zeros_in_place_of_the_rest(make, few):
-    model, x, keep = make(), few.test[:9].round(), [4, 1]
-    smaller, z = prune(model, keep), torch.zeros(9, 5)
-    z[:, keep] = torch.randn(9, 2)
-    torch.testing.assert_close(smaller.log_likelihood(x, z[:, keep]), model.log_likelihood(x, z))
-
-
-@both
 @pytest.mark.parametrize("keep", [[4, 1], [3]])
-def test_the_posterior_of_what_is_kept_is_untouched_and_in_the_given_order(make, few, keep):
-    model = make()
-    for got, whole in zip(prune(model, keep).encode(few.test), model.encode(few.test)):
+def test_pruning_keeps_the_posterior_and_decodes_with_zeros_in_place_of_the_rest(make, few, keep):
+    model, x = make(), few.test[:9].round()
+    twin, smaller, z = copy.deepcopy(model), prune(model, keep), torch.zeros(9, 5)
+    z[:, keep] = torch.randn(9, len(keep))
+    torch.testing.assert_close(smaller.log_likelihood(x, z[:, keep]), model.log_likelihood(x, z))
+    for got, whole in zip(smaller.encode(x), model.encode(x)):
         torch.testing.assert_close(got, whole[:, keep])
+    for part in smaller.parameters():
+        part.detach().zero_()
+    assert same(model, twin) and model.latent_dim == 5
 
 
-@both
-def test_the_model_that_is_pruned_is_not_changed(make):
-    model = make()
-    twin = copy.deepcopy(model)
-    smaller = prune(model, [0, 1])
-    with torch.no_grad():
-        for part in smaller.parameters():
-            part.zero_()
-    assert model.latent_dim == 5
-    for part, before in zip(model.parameters(), twin.parameters()):
-        assert torch.equal(part, before)
+def same(model: nn.Module, other: nn.Module) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters()))
 
 
 @both
 def test_a_mask_means_its_indices(make):
     model, mask = make(), torch.tensor([True, False, False, True, True])
     for keep in (mask, mask.tolist(), torch.tensor([0, 3, 4])):
-        pruned = prune(model, keep)
-        for part, expected in zip(pruned.parameters(), prune(model, [0, 3, 4]).parameters()):
-            assert torch.equal(part, expected)
+        assert same(prune(model, keep), prune(model, [0, 3, 4]))
 
 
 @both
@@ -529,40 +454,21 @@ def test_pca_rates_belong_to_a_minimum_of_the_loss():
         assert gradient.abs().max() < 1e-4
 
 
-def test_training_finds_the_rates_that_pca_predicts():
-    digits, noise = load_mnist("5k"), 0.3**0.5
+def test_training_finds_the_rates_that_pca_predicts(digits):
+    """On digits of 7 x 7 pixels, where thousands of steps take seconds."""
+    train, test = (avg_pool2d(x.view(-1, 1, 28, 28), 4).flatten(1) for x in (digits[0], digits[2]))
     torch.manual_seed(0)
-    model = LinearVAE(50, noise=noise)
-    fit(model, digits, steps=6000, batch_size=256, evaluations=1, progress=False)
-    found = evaluate(model, digits.train).kl_per_dim.sort(descending=True).values  # (50,)
-    predicted = pca_rates(digits.train, noise, 50)
+    model = LinearVAE(20, data_dim=49, noise=0.2)
+    options = {"steps": 3000, "lr": 5e-3, "batch_size": 256, "evaluations": 1, "progress": False}
+    fit(model, digits._replace(train=train, test=test), **options)
+    found = evaluate(model, train).kl_per_dim.sort(descending=True).values  # (20,)
+    predicted = pca_rates(train, 0.2, 20)
     assert (found - predicted).abs().max() < 0.15
     assert float(found.sum()) == pytest.approx(float(predicted.sum()), rel=0.01)
     assert abs(int((found > 0.01).sum()) - int((predicted > 0.01).sum())) <= 2
 
 
-def test_the_bound_has_50_samples_of_seed_0_unless_told_otherwise(vae, few):
-    images = few.test[:5]
-    by_default = iw_log_likelihood(vae, images)
-    assert torch.equal(by_default, iw_log_likelihood(vae, images, 50, seed=0))
-    assert not torch.equal(by_default, iw_log_likelihood(vae, images, 50, seed=1))
-
-
 # --- what is refused ----------------------------------------------------------------------------
-
-
-def test_a_model_without_an_encoder_for_the_variance_cannot_be_pruned():
-    with pytest.raises(TypeError, match="with to_logvar, got LinearVAE"):
-        prune(LinearVAE(3, 5), [0])
-
-
-@pytest.mark.parametrize(
-    "call, part",
-    [(decoder_weight_norms, "from_latent"), (lambda model: prune(model, [0]), "to_logvar")],
-)
-def test_an_encoder_alone_has_no_decoder_to_look_at(call, part):
-    with pytest.raises(TypeError, match=f"with {part}, got Planted"):
-        call(planted(4, 2))
 
 
 @pytest.mark.parametrize(
@@ -581,6 +487,10 @@ def test_an_encoder_alone_has_no_decoder_to_look_at(call, part):
             "images must be (N, 784) with N >= 1 for this model, got (2, 783)",
         ),
         (lambda: prune(VAE(5, 8), [True] * 4), "a mask must be (5,), got (4,)"),
+        (
+            lambda: prune(LinearVAE(3, 5), [0]),
+            "model must be a VAE or RowGRUVAE, with to_logvar, got LinearVAE",
+        ),
         (
             lambda: decoder_weight_norms(planted(4, 2)),
             "model must be a VAE or RowGRUVAE, with from_latent, got Planted",

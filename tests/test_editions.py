@@ -66,13 +66,15 @@ def deck(path: Path) -> Path:
 # --- without solutions --------------------------------------------------------------------------
 
 
-def test_students_get_no_solution_no_output_and_no_badge(path: Path, tmp_path: Path) -> None:
+def test_students_get_no_solution_no_output_and_no_badge(path: Path, tmp_path, capsys) -> None:
     nb = read(editions.student(path, tmp_path))
     assert [tags(cell) for cell in code_cells(nb)] == [[], [], ["exercise"], []]
     assert all(cell.outputs == [] and cell.execution_count is None for cell in code_cells(nb))
     assert "badge" not in nb.cells[0].source
     assert nb.cells[7].source.endswith("Two of them.\n\n</details>")
     assert nb.cells[1].source == read(path).cells[1].source
+    exec("\n".join(cell.source for cell in code_cells(nb)), {})
+    assert capsys.readouterr().out == "42\n"
 
 
 def test_what_students_get_finds_the_package_from_its_folder(tmp_path: Path) -> None:
@@ -83,12 +85,6 @@ def test_what_students_get_finds_the_package_from_its_folder(tmp_path: Path) -> 
     with TemporaryDirectory(dir=ROOT) as inside:  # as build/student is
         assert source(Path(inside) / "student") == 'SOURCE = "../.."'
     assert source(tmp_path) == 'SOURCE = ".."'
-
-
-def test_what_students_get_runs(path: Path, tmp_path: Path, capsys) -> None:
-    cells = code_cells(read(editions.student(path, tmp_path)))
-    exec("\n".join(cell.source for cell in cells), {})
-    assert capsys.readouterr().out == "42\n"
 
 
 @pytest.mark.parametrize("lesson_path", LESSONS, ids=lambda path: path.stem)

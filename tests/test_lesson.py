@@ -35,19 +35,12 @@ def test_what_is_shown_is_the_live_source_without_its_docstrings(item):
     assert '"""' not in shown and ":\n\n" not in shown
 
 
-def test_comments_stay_and_docstrings_can():
+def test_comments_stay_docstrings_can_and_methods_begin_at_the_margin():
     assert "# (B, D)" in code_of(show_source(gaussian_kl))
-    assert (
-        code_of(show_source(gaussian_kl, docstrings=True)) == inspect.getsource(gaussian_kl).strip()
-    )
-
-
-def test_methods_are_shown_from_the_margin_and_in_the_order_asked_for():
+    whole = code_of(show_source(gaussian_kl, docstrings=True))
+    assert whole == inspect.getsource(gaussian_kl).strip()
     names = [node.name for node in ast.parse(code_of(show_source(VAE.decode, VAE.encode))).body]
-    assert names == ["decode", "encode"]
-
-
-def test_what_has_no_source_is_refused():
+    assert names == ["decode", "encode"]  # in the order asked for
     with pytest.raises(TypeError):
         show_source(len)
 
@@ -61,9 +54,6 @@ def test_a_table_rounds_floats_and_aligns_the_numbers():
         "| b | 2 |",
         "| c | 3.142 |",
     ]
-
-
-def test_a_row_of_another_length_is_refused():
     with pytest.raises(ValueError, match="needs 2 entries, got 1"):
         table(["name", "nats"], [("a",)])
 
@@ -75,12 +65,9 @@ def test_a_row_of_another_length_is_refused():
 def test_the_device_is_a_gpu_where_there_is_one(monkeypatch, available, device, words):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: available)
     assert pick_device() == device
-    assert versions().endswith(words)
-
-
-def test_the_line_of_versions():
     assert versions().startswith(f"Python {platform.python_version()}, vaelab 0.")
     assert f"torch {torch.__version__.split('+')[0]}" in versions()
+    assert versions().endswith(words)
 
 
 def test_a_changed_setting_is_said_in_one_line(capsys):

@@ -1,4 +1,4 @@
-"""Oracles: torch.distributions, closed forms of the gradients, numerical integration."""
+"""Oracles: torch.distributions, PyTorch's own loss, closed forms of the gradients."""
 
 from __future__ import annotations
 
@@ -10,22 +10,12 @@ from torch.distributions import Bernoulli, Normal, kl_divergence
 from vaelab import bernoulli_nll, gaussian_kl
 
 
-@pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("pixels", [1, 784])
-def test_bernoulli_nll_is_minus_the_log_probability(seed, pixels):
-    torch.manual_seed(seed)
-    logits, x = 5 * torch.randn(7, pixels), torch.randint(2, (7, pixels)).float()
-    expected = -Bernoulli(logits=logits.double()).log_prob(x.double()).sum(dim=1)  # (7,)
+def test_bernoulli_nll_is_minus_the_log_probability(pixels):
+    torch.manual_seed(0)
+    logits, x = 5 * torch.randn(20, pixels), torch.randint(2, (20, pixels)).float()
+    expected = -Bernoulli(logits=logits.double()).log_prob(x.double()).sum(dim=1)  # (20,)
     torch.testing.assert_close(bernoulli_nll(logits, x).double(), expected, rtol=1e-5, atol=1e-4)
-
-
-def test_grey_pixels_cannot_be_predicted_below_their_own_entropy():
-    x = torch.linspace(0.05, 0.95, 19, dtype=torch.float64)[None]  # (1, 19)
-    entropy = -(x * x.log() + (1 - x) * (1 - x).log()).sum()
-    best = bernoulli_nll(x.logit(), x)
-    torch.testing.assert_close(best.squeeze(), entropy)
-    for shift in (-0.1, 0.1):
-        assert bernoulli_nll(x.logit() + shift, x) > best
 
 
 def test_bernoulli_nll_survives_extreme_logits():
@@ -34,7 +24,7 @@ def test_bernoulli_nll_survives_extreme_logits():
     assert bernoulli_nll(logits, x).tolist() == [0.0, 1e4]
 
 
-def test_bernoulli_nll_is_pytorchs_own_with_its_gradient():
+def test_bernoulli_nll_of_grey_pixels_is_pytorchs_own_with_its_gradient():
     torch.manual_seed(0)
     logits = torch.cat([10 * torch.randn(50, 20), torch.zeros(1, 20)]).requires_grad_()  # and l = 0
     x = torch.rand(51, 20)
@@ -53,24 +43,11 @@ def test_bernoulli_nll_of_several_predictions_for_each_image():
     torch.testing.assert_close(bernoulli_nll(logits, x), expected)
 
 
-def test_losses_keep_images_and_dimensions_apart():
+def test_gaussian_kl_of_each_dimension_is_the_divergence_from_the_standard_normal():
     torch.manual_seed(0)
-    logits, x = torch.randn(6, 9), torch.rand(6, 9)
-    mu, logvar = torch.randn(6, 4), torch.randn(6, 4)
-    alone = torch.cat([bernoulli_nll(logits[i : i + 1], x[i : i + 1]) for i in range(6)])
-    torch.testing.assert_close(bernoulli_nll(logits, x), alone)
-    assert gaussian_kl(mu, logvar).shape == (6, 4)
-    for d in range(4):
-        column = gaussian_kl(mu[:, d : d + 1], logvar[:, d : d + 1])
-        torch.testing.assert_close(gaussian_kl(mu, logvar)[:, d : d + 1], column)
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_gaussian_kl_is_the_divergence_from_the_standard_normal(seed):
-    torch.manual_seed(seed)
-    mu, logvar = 3 * torch.randn(50, 6), 2 * torch.randn(50, 6)
+    mu, logvar = 3 * torch.randn(150, 6), 2 * torch.randn(150, 6)
     q = Normal(mu.double(), (0.5 * logvar.double()).exp())
-    expected = kl_divergence(q, Normal(torch.zeros(()).double(), 1.0))
+    expected = kl_divergence(q, Normal(torch.zeros(()).double(), 1.0))  # (150, 6)
     torch.testing.assert_close(gaussian_kl(mu, logvar).double(), expected, rtol=1e-5, atol=1e-6)
 
 

@@ -37,19 +37,15 @@ def binary(*shape: int, seed: int = 0) -> Tensor:
 
 
 def test_the_defaults_are_the_original_architecture():
-    shapes = {name: tuple(part.shape) for name, part in VAE().named_parameters()}
+    shapes = {name: tuple(part.weight.shape) for name, part in VAE().named_children()}
     assert shapes == {
-        "from_data.weight": (400, 784),
-        "from_data.bias": (400,),
-        "to_mu.weight": (50, 400),
-        "to_mu.bias": (50,),
-        "to_logvar.weight": (50, 400),
-        "to_logvar.bias": (50,),
-        "from_latent.weight": (400, 50),
-        "from_latent.bias": (400,),
-        "to_logits.weight": (784, 400),
-        "to_logits.bias": (784,),
+        "from_data": (400, 784),
+        "to_mu": (50, 400),
+        "to_logvar": (50, 400),
+        "from_latent": (400, 50),
+        "to_logits": (784, 400),
     }
+    assert all(part.bias is not None for part in VAE().children())
 
 
 def test_encode_and_decode_are_one_hidden_layer_each():
@@ -78,15 +74,16 @@ def test_forward_gives_the_parts_that_belong_together(make):
     logits = model.decode(output.z) if isinstance(model, VAE) else model.decode_rows(x, output.z)
     torch.testing.assert_close(output.logits, logits)
     assert [tuple(part.shape) for part in output] == [(6, 784), (6, 3), (6, 3), (6, 3)]
+    expected = Bernoulli(logits=output.logits).log_prob(x).sum(dim=1)  # (6,)
+    torch.testing.assert_close(model.log_likelihood(x, output.z), expected)
 
 
 # --- the sample ---------------------------------------------------------------------------------
 
 
-@both
 @pytest.mark.parametrize("mode", ["train", "eval"])
-def test_z_is_a_sample_of_q_in_either_mode(make, mode):
-    model = getattr(make(), mode)()
+def test_z_is_a_sample_of_q_in_either_mode(mode):
+    model = getattr(small_vae(), mode)()
     torch.manual_seed(0)
     n, mu, std = 100_000, torch.tensor([0.5, -2.0, 0.0]), torch.tensor([0.1, 1.0, 3.0])
     z = model.reparameterize(mu.expand(n, 3), (2 * std.log()).expand(n, 3))  # (n, 3)
@@ -103,21 +100,18 @@ def test_gradients_flow_through_the_sample():
     z.sum().backward()
     torch.testing.assert_close(mu.grad, torch.ones(4, 3))
     torch.testing.assert_close(logvar.grad, 0.5 * (z - mu).detach())  # d(sigma eps) / d log sigma^2
+    assert RowGRUVAE.reparameterize is LinearVAE.reparameterize is VAE.reparameterize
 
 
 # --- the bound on the log-variance --------------------------------------------------------------
 
 
-def test_soft_bound_is_the_identity_near_zero_and_stays_inside():
+def test_soft_bound_is_the_identity_near_zero_and_stays_inside_and_lets_a_runaway_come_back():
     small = torch.linspace(-0.5, 0.5, 11, dtype=torch.float64)
     torch.testing.assert_close(soft_bound(small), small, rtol=1e-3, atol=0)
     raw = torch.linspace(-1e4, 1e4, 1001)
     assert (soft_bound(raw).abs() <= LOGVAR_BOUND).all()
     assert (soft_bound(raw).diff() >= 0).all()
-    torch.testing.assert_close(soft_bound(raw), -soft_bound(-raw))
-
-
-def test_soft_bound_lets_a_runaway_come_back():
     raw = torch.tensor([-100.0, -30.0, 30.0, 100.0], requires_grad=True)
     soft_bound(raw).sum().backward()
     assert (raw.grad > 0).all()
@@ -136,14 +130,6 @@ def test_a_runaway_encoder_gives_finite_losses_and_gradients(make):
 
 
 # --- the likelihood -----------------------------------------------------------------------------
-
-
-@both
-def test_log_likelihood_is_that_of_the_forward_pass(make):
-    model, x = make(), binary(6, 784)
-    output = model(x)
-    expected = Bernoulli(logits=output.logits).log_prob(x).sum(dim=1)  # (6,)
-    torch.testing.assert_close(model.log_likelihood(x, output.z), expected)
 
 
 @both
@@ -184,20 +170,13 @@ def pixels_that_change(model: RowGRUVAE, pixel: int) -> Tensor:
         return (model.decode_rows(x, z) != model.decode_rows(other, z)).any(dim=0)
 
 
-@pytest.mark.parametrize("pixel", [0, 1, 26, 27, 28, 29, 55, 400, 419, 755, 756, 782, 783])
+@pytest.mark.parametrize("pixel", [0, 1, 27, 28, 29, 400, 755, 756, 783])
 def test_a_pixel_changes_only_what_is_predicted_after_it(pixel, gru):
     changed = pixels_that_change(gru, pixel)
     assert not changed[: pixel + 1].any()
     row_ends = 28 * (pixel // 28 + 1)
     assert changed[pixel + 1 : row_ends].all()  # every pixel on the right sees it
     assert all(row.any() for row in changed[row_ends:].view(-1, 28))
-
-
-def test_every_pixel_of_a_small_image_changes_all_that_are_after_it():
-    torch.manual_seed(0)
-    model = TinyGRU(2, 8)
-    for pixel in range(4):
-        assert pixels_that_change(model, pixel).tolist() == [k > pixel for k in range(4)]
 
 
 def test_the_logits_of_a_row_are_the_formula(gru):
@@ -226,21 +205,6 @@ def test_the_twin_is_the_same_network_with_z_at_zero():
     assert found.rate == 0 and found.active_units == 0
 
 
-def test_z_reaches_the_prediction_of_every_row(gru):
-    x = binary(1, 784)
-    z = torch.zeros(1, 3, requires_grad=True)
-    rows = gru.decode_rows(x, z).view(28, 28).sum(dim=1)  # (28,)
-    for row in rows[:5]:
-        (gradient,) = torch.autograd.grad(row, z, retain_graph=True)
-        assert (gradient != 0).all()
-
-
-def test_images_do_not_leak_into_each_other(gru):
-    x, z = binary(4, 784), torch.randn(4, 3)
-    alone = torch.cat([gru.decode_rows(x[i : i + 1], z[i : i + 1]) for i in range(4)])
-    torch.testing.assert_close(gru.decode_rows(x, z), alone)
-
-
 # --- samples ------------------------------------------------------------------------------------
 
 
@@ -266,19 +230,6 @@ def test_samples_of_the_gru_are_drawn_pixel_by_pixel():
             x[:, pixel] = torch.bernoulli(expected[:, pixel].clone())
     torch.testing.assert_close(means, expected)
     assert not means.requires_grad
-
-
-def test_samples_of_the_gru_have_the_frequencies_of_the_model():
-    torch.manual_seed(0)
-    model = TinyGRU(1, 6)
-    for part in model.parameters():
-        torch.nn.init.normal_(part)
-    n, images = 5_000, every_image(4)  # (16, 4)
-    z = torch.randn(n, 1, 1).expand(n, 16, 1)
-    probability = model.log_likelihood(images, z).exp().mean(dim=0)  # (16,): p(x), by Monte Carlo
-    p = probability @ images  # (4,): of each pixel, whatever the others are
-    drawn = model.sample(n).mean(dim=0)  # (4,)
-    assert ((drawn - p).abs() < 5 * (2 * p * (1 - p) / n).sqrt()).all()
 
 
 # --- the linear model ---------------------------------------------------------------------------

@@ -24,18 +24,33 @@ def feed(objective: SoftFreeBits, kl: torch.Tensor, times: int) -> list[float]:
     return [objective.update(kl)[0].item() for _ in range(times)]
 
 
-# --- ELBO and BetaELBO --------------------------------------------------------------------------
+# --- ELBO, BetaELBO, FreeBits -------------------------------------------------------------------
 
 
-def test_elbo_is_the_average_of_distortion_plus_rate():
-    assert ELBO()(NLL, KL, 0.3).item() == pytest.approx((10 + 1.2 + 30 + 3.8) / 2)
-    assert ELBO().weights(3).tolist() == [1, 1, 1]
-
-
-def test_beta_elbo_weighs_the_rate():
-    assert BetaELBO(4.0)(NLL, KL, 0.3).item() == pytest.approx(20 + 4 * 2.5)
-    assert BetaELBO(0)(NLL, KL, 0.3).item() == pytest.approx(20)
-    assert BetaELBO(1)(NLL, KL, 0.3).item() == pytest.approx(ELBO()(NLL, KL, 0.3).item())
+@pytest.mark.parametrize(
+    "objective, expected, weights",
+    [
+        (ELBO(), 20 + 2.5, [1, 1, 1]),
+        (BetaELBO(4.0), 20 + 4 * 2.5, [4, 4, 4]),
+        (BetaELBO(0), 20, [0, 0, 0]),
+        (FreeBits(0.25), 20 + 2.0 + 0.25 + 0.3, [1, 0, 1]),
+        (
+            FreeBits(0.3),
+            20 + 2.0 + 0.3 + 0.3,
+            [1, 0, 0],
+        ),  # averaged before the threshold, not after
+        (FreeBits(), 20 + 2.0 + 0.5 + 0.5, [1, 0, 0]),  # half a nat is free unless told otherwise
+    ],
+    ids=repr,
+)
+def test_the_loss_the_weights_and_the_gradient_by_hand(objective, expected, weights):
+    kl = KL.clone().requires_grad_()
+    loss = objective(NLL, kl, 0.3)
+    loss.backward()
+    assert loss.item() == pytest.approx(expected)
+    torch.testing.assert_close(kl.grad, torch.tensor(weights).expand(2, 3) / 2)  # weight / B
+    objective.weights(3).zero_()  # a copy
+    assert objective.weights(3).tolist() == weights
 
 
 def test_beta_elbo_follows_its_schedule_and_tells_the_weight():
@@ -45,20 +60,7 @@ def test_beta_elbo_follows_its_schedule_and_tells_the_weight():
         loss = objective(NLL, KL, progress)
         assert loss.item() == pytest.approx(20 + beta * 2.5)
         torch.testing.assert_close(objective.weights(3), torch.full((3,), beta))
-
-
-def test_the_weights_of_a_beta_elbo_are_floats_even_if_the_schedule_returns_an_int():
     assert BetaELBO(lambda progress: 1).weights(2).is_floating_point()
-
-
-# --- FreeBits -----------------------------------------------------------------------------------
-
-
-def test_free_bits_average_over_the_batch_before_the_threshold():
-    per_sample = NLL.mean() + KL.clamp(min=0.3).sum(dim=1).mean()  # the common, wrong variant
-    loss = FreeBits(0.3)(NLL, KL, 0.0)
-    assert loss.item() == pytest.approx(20 + 2.0 + 0.3 + 0.3)
-    assert per_sample.item() == pytest.approx(20 + 2.0 + 0.35 + 0.35)
 
 
 def test_free_bits_against_a_loop_over_dimensions():
@@ -68,23 +70,9 @@ def test_free_bits_against_a_loop_over_dimensions():
         expected = sum(nll.tolist()) / 9
         for column in kl.T.tolist():
             expected += max(lam, sum(column) / 9)
-        assert FreeBits(lam)(nll, kl, 0.0).item() == pytest.approx(expected, rel=1e-6)
-
-
-def test_free_bits_have_no_gradient_below_lam_and_the_full_one_above():
-    kl = KL.clone().requires_grad_()
-    objective = FreeBits(0.25)
-    objective(NLL, kl, 0.0).backward()
-    assert kl.grad.tolist() == [[0.5, 0.0, 0.5], [0.5, 0.0, 0.5]]  # 1 / B, or nothing
-    assert objective.weights(3).tolist() == [1, 0, 1]
-
-
-def test_free_bits_weights_before_the_first_call_and_as_a_copy():
-    objective = FreeBits(0.25)
-    assert objective.weights(3).tolist() == [1, 1, 1]
-    objective(NLL, KL, 0.0)
-    objective.weights(3).zero_()
-    assert objective.weights(3).tolist() == [1, 0, 1]
+        objective = FreeBits(lam)
+        assert objective.weights(5).tolist() == [1] * 5  # before the first call
+        assert objective(nll, kl, 0.0).item() == pytest.approx(expected, rel=1e-6)
 
 
 # --- SoftFreeBits -------------------------------------------------------------------------------
@@ -114,11 +102,6 @@ def test_soft_free_bits_follow_the_original_rule_on_random_streams(seed):
         assert loss.item() == pytest.approx(by_hand, rel=1e-5)
 
 
-def test_gamma_moves_before_it_weighs():
-    loss = SoftFreeBits(init=0.5, step=0.1)(NLL, KL, 0.0)  # averages 2.0, 0.2, 0.3: up, down, down
-    assert loss.item() == pytest.approx(20 + 0.55 * 2.0 + 0.45 * 0.2 + 0.45 * 0.3)
-
-
 @pytest.mark.parametrize("lam, tolerance", [(0.5, 0.1), (2.0, 0.25), (8.0, 0.05)])
 def test_the_dead_band_is_where_it_should_be(lam, tolerance):
     low, high = (1 - tolerance) * lam, (1 + tolerance) * lam
@@ -132,6 +115,12 @@ def test_the_edges_of_the_dead_band_move_gamma():
     objective = SoftFreeBits(lam=1.0, tolerance=0.5, init=0.5, step=0.1)
     objective.update(torch.tensor([[0.5, 1.5]]))
     torch.testing.assert_close(objective.gamma, torch.tensor([0.45, 0.55]))
+    objective = SoftFreeBits(lam=1.0, tolerance=0, init=0.5, step=0.1)  # a band without width
+    objective.update(fixed(0.999, 1.001))
+    torch.testing.assert_close(objective.gamma, torch.tensor([0.45, 0.55]))
+    for per_dimension in (True, False):  # lam = 0: nothing is too low, gamma stays
+        objective = SoftFreeBits(lam=0, per_dimension=per_dimension, step=0.1)
+        assert objective(NLL, KL, 0.0).item() == pytest.approx(ELBO()(NLL, KL, 0.0).item())
 
 
 def test_gamma_is_capped_at_one():
@@ -140,17 +129,13 @@ def test_gamma_is_capped_at_one():
     assert feed(objective, fixed(0.0), 1) == pytest.approx([0.9])  # no wind-up beyond the cap
 
 
-def test_gamma_stops_at_the_floor_and_recovers_in_a_time_that_does_not_depend_on_the_starvation():
+def test_gamma_recovers_from_the_floor_however_long_it_starved_and_without_a_floor_never():
     back_up = math.ceil(math.log(1 / 1e-3) / math.log(1.1))  # 73 calls
     for starved in (100, 2000):
         objective = SoftFreeBits(floor=1e-3, step=0.1)
         assert feed(objective, fixed(0.0), starved)[-1] == pytest.approx(1e-3)
         climb = feed(objective, fixed(5.0), back_up)
-        assert climb[-2] < 1.0
-        assert climb[-1] == 1.0
-
-
-def test_without_a_floor_a_long_starvation_is_for_good():
+        assert climb[-2] < 1.0 and climb[-1] == 1.0
     objective = SoftFreeBits(floor=0.0, step=0.1)
     feed(objective, fixed(0.0), 2000)
     assert feed(objective, fixed(5.0), 2000)[-1] < 1e-3
@@ -167,10 +152,12 @@ def test_a_single_gamma_looks_at_the_total_rate():
     assert objective.gamma.tolist() == pytest.approx([0.55])
 
 
-def test_no_gradient_reaches_gamma():
+def test_gamma_moves_before_it_weighs_and_no_gradient_reaches_it():
     nll, kl = NLL.clone().requires_grad_(), KL.clone().requires_grad_()
     objective = SoftFreeBits(init=0.5, step=0.1)
-    objective(nll, kl, 0.0).backward()
+    loss = objective(nll, kl, 0.0)  # averages 2.0, 0.2, 0.3: up, down, down
+    loss.backward()
+    assert loss.item() == pytest.approx(20 + 0.55 * 2.0 + 0.45 * 0.2 + 0.45 * 0.3)
     assert not objective.gamma.requires_grad
     torch.testing.assert_close(nll.grad, torch.tensor([0.5, 0.5]))
     torch.testing.assert_close(kl.grad, torch.tensor([0.55, 0.45, 0.45]).expand(2, 3) / 2)
@@ -196,21 +183,10 @@ def test_weights_are_a_copy_and_start_at_init():
     assert objective.weights(2).tolist() == pytest.approx([0.3, 0.27])
 
 
-# --- all of them --------------------------------------------------------------------------------
+# --- what is refused ----------------------------------------------------------------------------
 
 
-def test_the_ends_that_belong_to_a_range_are_taken():
-    """lam = 0: nothing is too low, gamma stays; tolerance = 0: a band without width."""
-    for per_dimension in (True, False):
-        objective = SoftFreeBits(lam=0, per_dimension=per_dimension, step=0.1)
-        assert objective(NLL, KL, 0.0).item() == pytest.approx(ELBO()(NLL, KL, 0.0).item())
-    objective = SoftFreeBits(lam=1.0, tolerance=0, init=0.5, step=0.1)
-    objective.update(fixed(0.999, 1.001))
-    torch.testing.assert_close(objective.gamma, torch.tensor([0.45, 0.55]))
-
-
-def test_half_a_nat_is_free_unless_told_otherwise():
-    assert FreeBits()(NLL, KL, 0.0).item() == pytest.approx(20 + 2.0 + 0.5 + 0.5)
+MOVED = SoftFreeBits(step=0.1)
 
 
 @pytest.mark.parametrize(
@@ -224,6 +200,10 @@ def test_half_a_nat_is_free_unless_told_otherwise():
             lambda: FreeBits()(torch.zeros(2), torch.zeros(3, 3), 0.0),
             "nll must be (B,) and kl (B, D), got (2,) and (3, 3)",
         ),
+        (
+            lambda: [MOVED.update(KL), MOVED.update(KL[:, :2])],
+            "kl must have the 3 dimensions of the first call, got 2",
+        ),
         (lambda: SoftFreeBits().update([0.1]), "kl must be a tensor (B, D), got list"),
         (
             lambda: ELBO()(3.0, [0.1], 0.0),
@@ -235,11 +215,3 @@ def test_a_refusal_says_what_came_and_what_was_expected(call, expected):
     with pytest.raises((TypeError, ValueError)) as refusal:
         call()
     assert str(refusal.value) == expected
-
-
-def test_another_number_of_dimensions_than_at_first_is_refused():
-    objective = SoftFreeBits(step=0.1)
-    objective.update(KL)
-    with pytest.raises(ValueError) as refusal:
-        objective.update(KL[:, :2])
-    assert str(refusal.value) == "kl must have the 3 dimensions of the first call, got 2"

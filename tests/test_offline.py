@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -32,17 +31,14 @@ print("done")
 """
 
 
-def run_without_network(program: str, folder: Path) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-c", PROGRAM + program]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
-
-
 def test_the_package_works_without_a_network(tmp_path):
-    run = run_without_network(USE, tmp_path)
+    command = [sys.executable, "-c", PROGRAM + USE]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert run.returncode == 0 and run.stdout.endswith("done\n"), run.stderr
 
 
 @pytest.mark.parametrize("ask", ["http://127.0.0.1:9/", "http://example.org/"])
-def test_a_planted_request_is_found(tmp_path, ask):
-    run = run_without_network(f"import urllib.request; urllib.request.urlopen({ask!r})", tmp_path)
+def test_a_planted_request_is_found(ask):
+    planted = f"import urllib.request; urllib.request.urlopen({ask!r})"
+    run = subprocess.run([sys.executable, "-c", PROGRAM + planted], capture_output=True, text=True)
     assert "the network was asked for" in run.stderr

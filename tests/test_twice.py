@@ -89,11 +89,7 @@ def test_a_lesson_in_another_order_says_the_same(lesson_asked_for: Path) -> None
 
 def test_a_progress_bar_differs_only_by_its_result():
     bar = "\r 50%|## | 1/2 [00:01<00:01, 9.1step/s]\r100%|####| 2/2 [{}, test -ELBO {} nats]\n"
-    ends = (
-        ("00:02<00:00, 9.2step/s", "5.1"),
-        ("01:07<00:00, 2.3s/step", "5.1"),
-        ("00:02<00:00, 9.2step/s", "5.2"),
-    )
+    ends = [("00:02<00:00, 9.2step/s", 5.1), ("01:07<00:00, 2.3s/step", 5.1), ("00:02<00:00, 9", 5)]
     first, slower, other = (said(code("", bar.format(*end))) for end in ends)
     assert first == slower != other
 

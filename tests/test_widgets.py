@@ -112,12 +112,12 @@ def test_the_browsers_numbers_are_pythons(shown, kind):
     tried = states(explorer, 16)
     answers = node(explorer, *(["numbers", "known", values] for values in tried))
     for values, answer in zip(tried, answers):
-        numbers = explorer.numbers(**values)
-        assert answer.keys() == numbers.keys()
-        assert all(close(answer[name], number) for name, number in numbers.items()), (
-            values,
-            answer,
-        )
+        assert_close(answer, explorer.numbers(**values))
+
+
+def assert_close(answer: dict, numbers: dict) -> None:
+    assert answer.keys() == numbers.keys()
+    assert all(close(answer[name], number) for name, number in numbers.items()), (answer, numbers)
 
 
 @pytest.mark.parametrize("kind", [PlaneExplorer, LatentExplorer, BetaExplorer])
@@ -125,8 +125,7 @@ def test_the_browsers_pixels_are_pythons(shown, kind):
     explorer = shown[kind]
     tried = states(explorer, 12, seed=1)
     for values, answer in zip(tried, node(explorer, *(["pixels", "known", v] for v in tried))):
-        pixels = explorer.pixels(**values).ravel()
-        assert np.abs(np.array(answer) - pixels).max() < 1e-2
+        assert np.abs(np.array(answer) - explorer.pixels(**values).ravel()).max() < 1e-2
 
 
 def test_what_moves_along_is_the_same_in_the_browser(shown):
@@ -161,27 +160,26 @@ def test_a_module_without_its_import_is_refused(tmp_path, monkeypatch):
     assert shared.module_text("own") == "export const one = 1;\n\n\nexport default one;\n"
 
 
-@every_kind
-def test_the_module_imports_and_fetches_nothing(kind):
-    assert not re.findall(
-        r"\bimport\b|\bfetch\(|https?:|XMLHttp|url\(", kind._esm.split("\n", 2)[2]
-    )
-
-
 # --- values --------------------------------------------------------------------------------------
 
 
 @every_kind
-def test_numbers_depend_on_nothing_but_values(shown, kind):
+def test_numbers_depend_on_nothing_but_values_wherever_they_are_moved(shown, kind):
     explorer = shown[kind]
     before = dict(explorer.values)
     for values in states(explorer, 3):
         first = explorer.numbers(**values)
-        explorer.set(**values)
+        explorer.set_state({"values": json.loads(json.dumps(values))})  # a front end's message
         assert explorer.values == values
         assert explorer.numbers() == first == explorer.numbers(**values)
+        explorer.reset()
+        explorer.set(**values)
+        assert explorer.values == values and explorer.numbers() == first
+    sent = []
+    explorer.observe(lambda change: sent.append(change.new), names="values")
     explorer.reset()
-    assert explorer.values == before
+    explorer.unobserve_all("values")
+    assert sent == [explorer.values] == [before] and explorer.trait_metadata("values", "sync")
 
 
 @every_kind
@@ -208,36 +206,16 @@ def test_a_drawing_is_checked(shown):
             explorer.set(drawing=bad)
 
 
-@every_kind
-def test_a_front_end_moves_values_and_python_moves_the_front_end(shown, kind):
-    explorer = shown[kind]
-    values = states(explorer, 2, seed=5)[1]
-    explorer.set_state({"values": json.loads(json.dumps(values))})  # as a front end's message does
-    assert explorer.values == values
-    sent = []
-    explorer.observe(lambda change: sent.append(change.new), names="values")
-    explorer.reset()
-    explorer.unobserve_all("values")
-    assert sent == [explorer.values] and explorer.trait_metadata("values", "sync")
-
-
 # --- what a notebook and a page show -------------------------------------------------------------
-
-
-@every_kind
-def test_repr_is_fixed(shown, kind):
-    text = repr(shown[kind])
-    assert text.startswith(f"{kind.__name__}: ") and len(text) < 90
 
 
 @every_kind
 def test_a_snapshot_is_a_figure_of_its_own(shown, kind, recwarn):
     explorer = shown[kind]
     before = plt.get_fignums()
-    for values in states(explorer, 2, seed=2):
-        figure = explorer.snapshot(**values)
-        assert isinstance(figure, Figure) and figure.axes
-        Image.open(io.BytesIO(figure._repr_png_())).verify()
+    figure = explorer.snapshot(**states(explorer, 2, seed=2)[1])
+    assert isinstance(figure, Figure) and figure.axes
+    Image.open(io.BytesIO(figure._repr_png_())).verify()
     assert plt.get_fignums() == before
     assert [str(w.message) for w in recwarn if issubclass(w.category, UserWarning)] == []
 
@@ -247,14 +225,16 @@ def test_the_output_holds_widget_text_picture_and_words(shown, kind):
     data, metadata = shown[kind]._repr_mimebundle_()
     assert data.keys() == {"text/plain", WIDGET_VIEW, "image/png"}
     assert data["text/plain"] == repr(shown[kind])
+    assert repr(shown[kind]).startswith(f"{kind.__name__}: ") and len(repr(shown[kind])) < 90
     assert len(metadata["image/png"]["alt"]) > 20
     Image.open(io.BytesIO(base64.b64decode(data["image/png"]))).verify()
 
 
 @every_kind
 def test_the_page_is_one_file_that_asks_for_nothing(shown, kind):
-    page = shown[kind].page()
+    page, asks = shown[kind].page(), r"\bimport\b|\bfetch\(|https?:|XMLHttp|url\("
     assert re.findall(r"(?:src|href)\s*=\s*(?![\"']data:)|https?:|url\(", page) == []
+    assert re.findall(asks, kind._esm.split("\n", 2)[2]) == []
     state = json.loads(re.search(r'data-part="state">(.*?)</script>', page, re.DOTALL)[1])
     assert state["values"] == shown[kind].values
     assert page.count("</script>") == 3 and "alt=" in page
@@ -293,33 +273,29 @@ def shell(monkeypatch):
 
 
 def test_python_computes_with_one_thread_and_leaves_the_setting(monkeypatch):
-    explorer, seen, before = BoundExplorer(), [], torch.get_num_threads()
-    monkeypatch.setattr(
-        type(explorer),
-        "read_out",
-        lambda *_, **__: {"threads": seen.append(torch.get_num_threads())},
-    )
+    seen, before = [], torch.get_num_threads()
+    look = lambda *_, **__: {"threads": seen.append(torch.get_num_threads())}  # noqa: E731
+    monkeypatch.setattr(BoundExplorer, "read_out", look)
     torch.set_num_threads(2)
     try:
-        explorer.numbers()
+        BoundExplorer().numbers()
         assert (seen, torch.get_num_threads()) == ([1], 2)
     finally:
         torch.set_num_threads(before)
 
 
 @every_kind
-def test_fifty_re_creations_leave_one(make, kind, shell):
+def test_re_creations_leave_one(make, kind, shell):
     shell.user_ns.update(make=make, kind=kind)
-    counts, heavy = [], []
-    for _ in range(3 if kind is BetaExplorer else 50):
+    counts, heavy, times = [], [], 3 if kind is BetaExplorer else 15
+    for _ in range(times):
         shell.run_cell("made = make(kind)", store_history=True).raise_error()
         counts.append(len(_widgets()))
         heavy.append(weakref.ref(getattr(shell.user_ns["made"], "model", shell)))
     assert set(counts) == {counts[0]}
     gc.collect()
-    assert kind in (BoundExplorer, ScheduleExplorer, SoftFreeBitsPlayground, BetaExplorer) or (
-        [model() is None for model in heavy] == [True] * 49 + [False]
-    )
+    if kind in (PlaneExplorer, LatentExplorer):
+        assert [model() is None for model in heavy] == [True] * (times - 1) + [False]
     shell.user_ns["made"].close()
 
 
@@ -377,15 +353,6 @@ def test_the_gradient_step_is_autograds(shown):
     assert n["next_std"] == pytest.approx(math.exp(0.2 + 0.1 * float(log_std.grad)))
 
 
-def test_two_dozen_steps_close_the_gap(shown):
-    explorer = shown[BoundExplorer]
-    for _ in range(24):
-        n = explorer.numbers()
-        explorer.set(mean=n["next_mean"], std=n["next_std"])
-    assert explorer.numbers()["gap"] < 1e-3
-    explorer.reset()
-
-
 # --- schedules and their consequence -------------------------------------------------------------
 
 
@@ -436,22 +403,6 @@ def test_a_long_run_reaches_reverse_water_filling(beta):
     for s, found in zip(signals, rate[-1]):
         cost = 0.5 * s * np.exp(-2 * w) + beta * w
         assert found == pytest.approx(w[cost.argmin()], abs=2e-3)
-
-
-def test_a_low_price_at_the_start_overshoots_and_a_high_one_delays(shown):
-    explorer = shown[ScheduleExplorer]
-    steady = explorer.numbers(kind="constant", beta=1.0)
-    cheap = explorer.numbers(kind="linear", start=0.0)
-    dear = explorer.numbers(kind="linear", start=2.0)
-    assert cheap["peak_rate"] > cheap["rate"] + 0.5 and steady["peak_rate"] < steady["rate"] + 1e-3
-    assert dear["deficit"] > 2 * steady["deficit"]
-
-
-def test_schedule_explorer_refuses_what_would_not_train():
-    with pytest.raises(ValueError, match="every one of signals must be in"):
-        ScheduleExplorer(signals=(40.0,))
-    with pytest.raises(ValueError, match="steps must be a positive integer"):
-        ScheduleExplorer(steps=0)
 
 
 def test_gradient_descent_is_stable_for_every_schedule_and_signal():
@@ -511,11 +462,11 @@ def cover(count: int, size: float, start: float, points: int) -> np.ndarray:
     return np.clip(np.minimum(low + size, point + 1) - np.maximum(low, point), 0, 1)
 
 
-def test_a_hundred_digits_come_back_from_the_canvas(shown, digits):
+def test_forty_digits_come_back_from_the_canvas(shown, digits):
     """Enlarged by any factor, anywhere on the canvas, each is centered again as in MNIST."""
     rng = np.random.default_rng(0)
     calls = []
-    for x in digits.test[:100].reshape(-1, 28, 28).numpy():
+    for x in digits.test[:40].reshape(-1, 28, 28).numpy():
         rows, columns = np.nonzero(x)
         x = x[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
         size = rng.uniform(4, 13.5)
@@ -525,11 +476,11 @@ def test_a_hundred_digits_come_back_from_the_canvas(shown, digits):
         ink = (down @ x @ across.T).round(4)
         calls.append(["centered", ink.ravel().tolist(), 280, 28])
     back = np.array(node(shown[LatentExplorer], *calls))
-    error = np.abs(back - digits.test[:100].numpy()).mean(axis=1)
+    error = np.abs(back - digits.test[:40].numpy()).mean(axis=1)
     assert error.mean() < 0.01
     # A center of mass on the border between two pixels may be rounded to either: one digit off by
     # one pixel has an error of about 0.045.
-    assert (error < 0.03).sum() >= 98 and error.max() < 0.06
+    assert (error < 0.03).sum() >= 39 and error.max() < 0.06
 
 
 def test_an_empty_canvas_and_a_dot_are_images_too(shown):
@@ -545,21 +496,16 @@ def test_an_empty_canvas_and_a_dot_are_images_too(shown):
     assert sum(middle) == pytest.approx(400)
 
 
-@pytest.mark.parametrize("side", [12, 32])
-def test_any_square_size_numpy_missing_labels_and_doubles_work(side):
+def test_any_square_size_numpy_missing_labels_and_doubles_work():
     torch.manual_seed(0)
-    images = np.random.default_rng(0).random((40, side * side))
+    images = np.random.default_rng(0).random((40, 144))
     digits = Digits(images, None, images, None, "noise")
-    model = VAE(latent_dim=2, hidden_dim=8, data_dim=side * side).double()
-    for explorer in (
-        LatentExplorer(model, digits),
-        PlaneExplorer(model, digits),
-        BetaExplorer({1.0: model}, digits),
-    ):
+    model = VAE(latent_dim=2, hidden_dim=8, data_dim=144).double()
+    latent, plane = LatentExplorer(model, digits), PlaneExplorer(model, digits)
+    for explorer in (latent, plane, BetaExplorer({1.0: model}, digits)):
         for values in states(explorer, 3):
-            numbers = explorer.numbers(**values)
             answer = node(explorer, ["numbers", "known", values])[0]
-            assert all(close(answer[name], number) for name, number in numbers.items())
+            assert_close(answer, explorer.numbers(**values))
         assert explorer.snapshot().axes
 
 
@@ -571,36 +517,26 @@ class Other(VAE):
 
 
 def test_what_a_browser_cannot_show_is_refused_by_name(trained, plane_model, digits, models):
-    model = trained[0]
-    with pytest.raises(TypeError, match=r"model must be a VAE, .* got RowGRUVAE"):
-        LatentExplorer(RowGRUVAE(latent_dim=2, hidden_dim=4), digits)
-    with pytest.raises(TypeError, match="must encode and decode as VAE does, but Other does not"):
-        LatentExplorer(Other(latent_dim=2, hidden_dim=4), digits)
-    with pytest.raises(TypeError, match=r"models_by_beta\[2\] must be a VAE"):
-        BetaExplorer({2.0: "vae"}, digits)
-    with pytest.raises(TypeError, match="digits must be Digits"):
-        LatentExplorer(model, digits.test)
-    with pytest.raises(ValueError, match="within"):
-        LatentExplorer(model, digits._replace(test=digits.test * 255))
-    with pytest.raises(ValueError, match="square images that the model takes"):
-        LatentExplorer(model, digits._replace(test=digits.test[:, :700]))
-    with pytest.raises(ValueError, match="at least 8 square images"):
-        BetaExplorer(models, digits._replace(test=digits.test[:7]))
-    with pytest.raises(ValueError, match=r"digits.test_labels must be \(1000,\)"):
-        LatentExplorer(model, digits._replace(test_labels=digits.test_labels[:5]))
-    with pytest.raises(ValueError, match="two latent dimensions, got 8"):
-        PlaneExplorer(model, digits)
-    with pytest.raises(ValueError, match="bytes of float16 weights, at most"):
-        LatentExplorer(VAE(hidden_dim=1500), digits)
-    with pytest.raises(ValueError, match="share one latent_dim"):
-        BetaExplorer({1.0: model, 2.0: plane_model}, digits)
-    broken = copy.deepcopy(model)
+    model, broken = trained[0], copy.deepcopy(trained[0])
     with torch.no_grad():
         broken.to_mu.bias[0] = 1e6
-    with pytest.raises(ValueError, match="too large for float16"):
-        LatentExplorer(broken, digits)
-    with pytest.raises(TypeError, match="toy must be a GaussianToy"):
-        BoundExplorer(1.0)
+    rows, other = RowGRUVAE(latent_dim=2, hidden_dim=4), Other(latent_dim=2, hidden_dim=4)
+    narrow, few = digits._replace(test=digits.test[:, :700]), digits._replace(test=digits.test[:7])
+    unlabelled = digits._replace(test_labels=digits.test_labels[:5])
+    refused = {
+        r"model must be a VAE, .* got RowGRUVAE": (LatentExplorer, rows, digits),
+        "must encode and decode as VAE does, but Other": (LatentExplorer, other, digits),
+        "square images that the model takes": (LatentExplorer, model, narrow),
+        "at least 8 square images": (BetaExplorer, models, few),
+        r"digits.test_labels must be \(1000,\)": (LatentExplorer, model, unlabelled),
+        "two latent dimensions, got 8": (PlaneExplorer, model, digits),
+        "bytes of float16 weights, at most": (LatentExplorer, VAE(hidden_dim=1500), digits),
+        "share one latent_dim": (BetaExplorer, {1.0: model, 2.0: plane_model}, digits),
+        "too large for float16": (LatentExplorer, broken, digits),
+    }
+    for message, (kind, *given) in refused.items():
+        with pytest.raises((TypeError, ValueError), match=message):
+            kind(*given)
 
 
 # --- the plane and the betas ---------------------------------------------------------------------
@@ -638,27 +574,6 @@ def test_beta_shows_inputs_reconstructions_and_samples(shown, models, digits):
 
 
 # --- the controller ------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def playground(shown):
-    """The read-outs of a run of the usual length."""
-    return lambda **values: shown[SoftFreeBitsPlayground].numbers(**values)
-
-
-def test_a_weak_dimension_is_lifted_to_the_band_and_a_strong_one_is_left_alone(playground):
-    weak = playground(strength=-1.0, starved=0, lam=0.5, tolerance=0.1)
-    assert 0.45 <= weak["final_kl"] <= 0.55 and weak["final_gamma"] < 0.1
-    strong = playground(strength=1.5, starved=0, lam=0.5, tolerance=0.1)
-    assert strong["final_kl"] == pytest.approx(1.5, abs=1e-3) and strong["final_gamma"] == 1
-
-
-def test_without_a_floor_gamma_winds_up(playground):
-    wound = [playground(floor=0.0, step=0.1, starved=n)["recovery"] for n in (40, 80, 120, 160)]
-    assert wound[0] < wound[1] < wound[2] < wound[3]
-    held = [playground(step=0.1, starved=n)["recovery"] for n in (120, 160)]
-    assert abs(held[1] - held[0]) <= 5  # the floor is reached: longer starving changes nothing
-    assert held[1] < wound[3]
 
 
 def test_a_run_that_does_not_recover_says_so():

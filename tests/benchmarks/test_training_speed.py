@@ -12,7 +12,6 @@ import subprocess
 import sys
 import time
 import timeit
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from inspect import signature
@@ -23,12 +22,10 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
-from torch.profiler import ProfilerActivity, profile
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import ToTensor
 
-from vaelab import ELBO, VAE, evaluate, fit, iw_log_likelihood
-from vaelab.training import Minibatches, train_step
+from vaelab import VAE, evaluate, fit, iw_log_likelihood
 
 BATCH, EPOCH = 128, 60_000 // 128
 SAMPLES = 100
@@ -87,9 +84,8 @@ def bound_products(model: VAE, images: Tensor, samples: int, rows: int) -> None:
     _, _, _, latent, logits = weights(model)
     for x in images.split(250):
         _, z, _, _ = forward_products(model, x)
-        chunk = rows // len(x)
-        for _ in range(samples // chunk):
-            z.repeat(chunk, 1) @ latent.T @ logits.T
+        for _ in range(samples // (rows // len(x))):
+            z.repeat(rows // len(x), 1) @ latent.T @ logits.T
 
 
 # --- the loop of the original -------------------------------------------------------------------
@@ -218,32 +214,3 @@ def test_a_training_step_beside_a_busy_process(count, benchmark, row, many):
     busy = 1000 * median(benchmark.stats.stats.data) / 100
     row("  idle", busy / value, "ms per step")
     row("  beside a busy process", busy, "ms per step")
-
-
-KERNELS = {  # what a step calls, by the beginning of the operator's name; the first match counts
-    "matrix products": ("aten::mm", "aten::addmm"),
-    "optimiser": ("aten::_fused_adam", "aten::_foreach", "Optimizer"),
-    "cross-entropy": ("aten::log", "aten::sigmoid", "aten::abs", "aten::sgn", "aten::linalg_vec"),
-    "gathering the batch": ("aten::index", "aten::randperm"),
-    "sampling z": ("aten::normal", "aten::randn"),
-}
-
-
-def test_where_a_training_step_goes(benchmark, row, many):
-    torch.manual_seed(0)
-    model, batches = VAE(), Minibatches(many.train, BATCH)
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
-
-    def steps(count: int = 100) -> None:
-        for _ in range(count):
-            train_step(model, next(batches), ELBO(), optimizer, 0.0)
-
-    benchmark.pedantic(steps, rounds=1, warmup_rounds=1)
-    with profile(activities=[ProfilerActivity.CPU]) as recorded:
-        steps()
-    spent: dict[str, float] = defaultdict(float)
-    for event in recorded.key_averages():
-        group = next((g for g, names in KERNELS.items() if event.key.startswith(names)), "the rest")
-        spent[group] += event.self_cpu_time_total
-    for group, microseconds in sorted(spent.items(), key=lambda item: -item[1]):
-        row(f"  of a training step: {group}", 100 * microseconds / sum(spent.values()), "%")

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-import time
+import timeit
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from datetime import datetime
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
-from typing import NamedTuple
 
 import nbformat
 import pytest
@@ -79,69 +79,35 @@ def test_a_lesson_from_a_cold_kernel(name, benchmark, row):
 # --- growth -------------------------------------------------------------------------------------
 
 
-class Growth(NamedTuple):
-    """Something to do at a size, how much work that is, and the sizes."""
-
-    do: Callable[[int], Callable[[], object]]
-    work: Callable[[int], float]
-    sizes: tuple[int, ...]
-
-
 def noise(n: int) -> torch.Tensor:
     return torch.rand(n, 784)
 
 
 def train(latent_dim: int = 50, n: int = 4000, steps: int = 200) -> Callable[[], object]:
     digits = Digits(noise(n), torch.zeros(n), noise(1000), torch.zeros(1000), "noise")
-    model = VAE(latent_dim)
-    return lambda: fit(model, digits, steps=steps, evaluations=1, progress=False)
+    return partial(fit, VAE(latent_dim), digits, steps=steps, evaluations=1, progress=False)
 
 
-def train_on(n: int) -> Callable[[], object]:
-    return train(n=n)
-
-
-def train_for(steps: int) -> Callable[[], object]:
-    return train(steps=steps)
-
-
-def evaluate_on(n: int) -> Callable[[], object]:
-    model, images = VAE(), noise(n)
-    return lambda: evaluate(model, images)
-
-
-def bound_with(k: int) -> Callable[[], object]:
-    model, images = VAE(), noise(250)
-    return lambda: iw_log_likelihood(model, images, k)
-
-
-def bound_on(n: int) -> Callable[[], object]:
-    model, images = VAE(), noise(n)
-    return lambda: iw_log_likelihood(model, images, 20)
-
-
-def information_of(n: int) -> Callable[[], object]:
-    model, images = VAE(), noise(n)
-    return lambda: mutual_information(model, images)
-
-
-def same(size: int) -> float:
-    return 1.0
-
-
-def products(latent_dim: int) -> float:
-    return 2 * 784 * 400 + 3 * 400 * latent_dim
-
-
-GROWTH = {
-    "training, N": Growth(train_on, same, (4_000, 15_000, 60_000)),
-    "training, steps": Growth(train_for, float, (100, 400, 1_600)),
-    "training, latent size": Growth(train, products, (10, 50, 250)),
-    "evaluation, N": Growth(evaluate_on, float, (2_000, 10_000, 50_000)),
-    "bound, N": Growth(bound_on, float, (200, 1_000, 5_000)),
-    "bound, k": Growth(bound_with, float, (10, 100, 1_000)),
-    "mutual information, N": Growth(information_of, lambda n: n * n, (1_000, 3_000, 9_000)),
-}
+# Functions of a size, what to do and how much work that is; and the sizes.
+GROWTH: dict[str, tuple[Callable, Callable, tuple[int, ...]]] = {
+    "training, N": (lambda n: train(n=n), lambda n: 1, (4_000, 15_000, 60_000)),
+    "training, steps": (lambda n: train(steps=n), lambda n: n, (100, 400, 1_600)),
+    "training, latent size": (train, lambda n: 2 * 784 * 400 + 3 * 400 * n, (10, 50, 250)),
+    "evaluation, N": (
+        lambda n: partial(evaluate, VAE(), noise(n)), lambda n: n, (2_000, 10_000, 50_000)
+    ),
+    "bound, N": (
+        lambda n: partial(iw_log_likelihood, VAE(), noise(n), 20), lambda n: n, (200, 1_000, 5_000)
+    ),
+    "bound, k": (
+        lambda n: partial(iw_log_likelihood, VAE(), noise(250), n), lambda n: n, (10, 100, 1_000)
+    ),
+    "mutual information, N": (
+        lambda n: partial(mutual_information, VAE(), noise(n)),
+        lambda n: n * n,
+        (1_000, 3_000, 9_000),
+    ),
+}  # fmt: skip
 
 
 def megabytes() -> float:
@@ -156,27 +122,19 @@ def megabytes() -> float:
 def time_and_memory(name: str, size: int) -> tuple[float, float]:
     """Seconds, the better of two runs, and megabytes beyond what was held before; one thread."""
     torch.set_num_threads(1)
-    do = GROWTH[name].do(size)
-    before, seconds = megabytes(), []
-    for _ in range(2):
-        start = time.perf_counter()
-        do()
-        seconds.append(time.perf_counter() - start)
-    return min(seconds), megabytes() - before
-
-
-def alone(name: str, size: int) -> tuple[float, float]:
-    """The same in a process of its own, which no other size has filled."""
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        return pool.submit(time_and_memory, name, size).result()
+    do = GROWTH[name][0](size)
+    before = megabytes()
+    return min(timeit.repeat(do, number=1, repeat=2)), megabytes() - before
 
 
 @pytest.mark.parametrize("name", GROWTH)
 def test_nothing_grows_faster_than_its_work(name, benchmark, row):
-    def in_new_processes() -> list[tuple[float, float]]:
-        return [alone(name, size) for size in sizes]
-
     _, work, sizes = GROWTH[name]
+
+    def in_new_processes() -> list[tuple[float, float]]:  # which no other size has filled
+        pools = [ProcessPoolExecutor(1, get_context("spawn")) for _ in sizes]
+        return [pool.submit(time_and_memory, name, n).result() for pool, n in zip(pools, sizes)]
+
     measured = benchmark.pedantic(in_new_processes, rounds=1)
     per_work = [seconds / work(size) for size, (seconds, _) in zip(sizes, measured)]
     row(f"{name} {sizes[0]:,} to {sizes[-1]:,}: time", per_work[-1] / per_work[0], "times its work")

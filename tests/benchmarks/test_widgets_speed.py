@@ -9,7 +9,7 @@ from statistics import quantiles
 import pytest
 import torch
 
-from vaelab import VAE, Digits, load_mnist
+from vaelab import VAE, Digits
 from vaelab.widgets import (
     BetaExplorer,
     BoundExplorer,
@@ -31,11 +31,6 @@ MOVES = """input => {
     for (let i = 0; i < 10; i++) move(i / 10);
     return Array.from({ length: 60 }, (_, i) => move((i + 0.5) / 60));
 }"""
-
-
-@pytest.fixture(scope="module")
-def images() -> Digits:
-    return load_mnist("5k")
 
 
 def full_size(latent_dim: int = 50) -> VAE:
@@ -63,7 +58,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_frame(name, benchmark, row, images, tmp_path: Path):
+def test_a_frame(name, benchmark, row, digits, tmp_path: Path):
     sync_playwright = pytest.importorskip("playwright.sync_api").sync_playwright
     names = ("chromium", "chromium-browser", "google-chrome")
     path = next((found for browser in names if (found := shutil.which(browser))), None)
@@ -71,7 +66,7 @@ def test_a_frame(name, benchmark, row, images, tmp_path: Path):
         pytest.skip("no browser")
     make, moved = CASES[name]
     page_file = tmp_path / "page.html"
-    page_file.write_text(make(images).page(), encoding="utf-8")
+    page_file.write_text(make(digits).page(), encoding="utf-8")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1366, "height": 768})
