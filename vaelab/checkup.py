@@ -608,7 +608,7 @@ class Subject:
                 yield "not finite", "note", f"{seen}: bound it with a tanh, or clamp it"
 
     def _finite_at(self, changed: dict[int, Tensor]) -> bool:
-        """Are the slopes finite, in the model's type, with these in the place of what is planted?"""
+        """Are the slopes finite, in the model's type, with these in the place of the planted?"""
         plants = [changed.get(k, v).to(self.own.recon.dtype) for k, v in enumerate(self.planted)]
         return all(bool(slope.isfinite().all()) for slope in self.slopes(*plants))
 
