@@ -224,7 +224,10 @@ def test_half_a_nat_is_free_unless_told_otherwise():
             lambda: FreeBits()(torch.zeros(2), torch.zeros(3, 3), 0.0),
             "kl must be (2, D), got (3, 3)",
         ),
-        (lambda: SoftFreeBits().update([0.1]), "kl must be a float tensor (B, D) with B >= 1, got list"),
+        (
+            lambda: SoftFreeBits().update([0.1]),
+            "kl must be a float tensor (B, D) with B >= 1, got list",
+        ),
         (
             lambda: ELBO()(3.0, [0.1], 0.0),
             "nll must be a float tensor (B,), got float",
