@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn, ones, tensor  # noqa: F401
+from torch import Tensor, nn, ones, tensor
 
 from vaelab import Digits, checks
 
