@@ -377,7 +377,7 @@ def held_out(test: float, count: int) -> int:
         raise ValueError(f"images must be 4 or more, 2 to train and 2 to test on, got {count}")
     held = round(test * count)
     if not 2 <= held <= count - 2:
-        share = math.ceil(200 / count) / 100 if held < 2 else math.floor(100 - 200 / count) / 100
+        share = math.ceil(200 / count) / 100 if test < 0.5 else math.floor(100 - 200 / count) / 100
         raise ValueError(
             f"test must leave 2 or more of the {count} images on each side, got {test}, which "
             f"holds out {held}: test={share}"
