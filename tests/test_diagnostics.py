@@ -486,7 +486,11 @@ def test_training_finds_the_rates_that_pca_predicts(digits):
             lambda: encode_all(VAE(2, 4), torch.zeros(2, 783)),
             "images must be (N, 784) with N >= 1 for this model, got (2, 783)",
         ),
-        (lambda: prune(VAE(5, 8), [True] * 4), "a mask must be (5,), got (4,)"),
+        (
+            lambda: prune(VAE(5, 8), [True] * 4),
+            "keep must be distinct indices within 0 .. 4 or a boolean mask (5,), got "
+            "[True, True, True, True]",
+        ),
         (
             lambda: prune(LinearVAE(3, 5), [0]),
             "model must be a VAE or RowGRUVAE, with to_logvar, got LinearVAE",

@@ -1,7 +1,8 @@
 """One vocabulary of refusals: what an argument must be, said in the same words everywhere.
 
-Every check names the argument, what was passed and what was expected. Whole numbers and real
-numbers are those of `numbers.Integral` and `numbers.Real`, so NumPy's scalars pass; True is none.
+Every check names the argument, what was expected and what came: ``TypeError`` where it is of
+another kind, ``ValueError`` where shape or values do not fit. Whole numbers and real numbers are
+those of `numbers.Integral` and `numbers.Real`, so NumPy's scalars pass; True is none.
 """
 
 from __future__ import annotations
@@ -30,8 +31,14 @@ class NotFinite(FloatingPointError):
 def check_sizes(**sizes: int) -> None:
     """Refuse sizes that are not positive integers, by name."""
     for name, size in sizes.items():
-        if not isinstance(size, Integral) or isinstance(size, bool) or size < 1:
+        if not _is_whole(size) or size < 1:
             raise ValueError(f"{name} must be a positive integer, got {size!r}")
+
+
+def check_seed(seed: int) -> None:
+    """Refuse what is no whole number that a random generator takes."""
+    if not _is_whole(seed) or not 0 <= seed < 2**63:
+        raise ValueError(f"seed must be an integer of at least 0 and below 2**63, got {seed!r}")
 
 
 def check_range(
@@ -45,28 +52,19 @@ def check_range(
         low, high: the ends of the interval.
         ends: its brackets; a round one excludes the end, so that ``"[)"`` with infinity means
             finite.
-
-    Raises:
-        TypeError: if ``value`` is no real number.
-        ValueError: if it lies outside the interval or is NaN.
     """
-    if isinstance(value, bool) or not isinstance(value, Real):
+    if not _is_number(value):
         raise TypeError(f"{name} must be a number, got {value!r}")
     above = value >= low if ends[0] == "[" else value > low
     below = value <= high if ends[1] == "]" else value < high
     if not (above and below):  # also refuses NaN
-        interval = f"{ends[0]}{low:g}, {high:g}{ends[1]}"
-        raise ValueError(f"{name} must be in {interval}, got {value}")
+        raise ValueError(f"{name} must be in {ends[0]}{low:g}, {high:g}{ends[1]}, got {value}")
 
 
-def check_start(name: str, start: float | Tensor, low: float, high: float) -> None:
-    """Refuse what is neither a number nor a tensor (D,) of numbers within [low, high]."""
-    if not isinstance(start, Tensor):
-        return check_range(name, start, low, high)
-    if start.ndim != 1 or not start.is_floating_point():
-        raise TypeError(f"{name} must be a number or a float tensor (D,), got {tuple(start.shape)}")
-    for value in start.tolist():
-        check_range(name, value, low, high)
+def check_progress(progress: float) -> float:
+    """Refuse what is no share of a run, in [0, 1]; give it back."""
+    check_range("progress", progress, 0, 1)
+    return progress
 
 
 def check_controller(
@@ -77,25 +75,16 @@ def check_controller(
     init: float | Tensor,
     floor: float,
 ) -> None:
-    """Refuse the settings of a controller of weights, by name."""
+    """Refuse the settings of a controller of weights; ``init`` is a number or a tensor (D,)."""
     check_range("lam", lam, 0, math.inf, "[)")
     check_range("tolerance", tolerance, 0, 1, "[)")
     check_range("step", step, 0, 1, "()")
     check_range("floor", floor, 0, 1)
-    check_start("init", init, floor, 1)
+    if isinstance(init, Tensor):
+        _check_tensor("init", init, "(D,)", init.ndim == 1)
+    for value in init.tolist() if isinstance(init, Tensor) else [init]:
+        check_range("init", value, floor, 1)
     check_flags(per_dimension=per_dimension)
-
-
-def check_progress(progress: float) -> float:
-    """Refuse what is no share of a run, in [0, 1]; give it back."""
-    check_range("progress", progress, 0, 1)
-    return progress
-
-
-def check_seed(seed: int) -> None:
-    """Refuse what is no whole number that a random generator takes."""
-    if not isinstance(seed, Integral) or isinstance(seed, bool) or not 0 <= seed < 2**63:
-        raise ValueError(f"seed must be an integer of at least 0 and below 2**63, got {seed!r}")
 
 
 def check_flags(**flags: bool) -> None:
@@ -105,16 +94,9 @@ def check_flags(**flags: bool) -> None:
             raise TypeError(f"{name} must be True or False, got {flag!r}")
 
 
-def check_functions(**functions: Callable | None) -> None:
-    """Refuse what is neither a function nor left out (None), by name."""
-    for name, function in functions.items():
-        if not (function is None or callable(function)):
-            raise TypeError(f"{name} must be a function, got {function!r}")
-
-
 def check_schedule(schedule: Any) -> None:
     """Refuse what is neither a number nor a function."""
-    if isinstance(schedule, bool) or not (callable(schedule) or isinstance(schedule, Real)):
+    if not (callable(schedule) or _is_number(schedule)):
         raise TypeError(f"schedule must be a number or a function, got {schedule!r}")
 
 
@@ -145,17 +127,8 @@ def check_finite(name: str, value: float) -> float:
 
 
 def as_double(value: float | Tensor, *, positive: bool = False) -> Tensor:
-    """A finite number or tensor of the toy model, in double precision.
-
-    Args:
-        value: what should be a number or a tensor.
-        positive: refuse what is not above 0, which only a standard deviation has to be.
-
-    Raises:
-        TypeError: if it is neither a number nor a tensor.
-        ValueError: if it is not finite, or not positive.
-    """
-    if not isinstance(value, (Tensor, Real)) or isinstance(value, bool):
+    """A finite number or tensor of the toy model, in double precision, above 0 if ``positive``."""
+    if not (isinstance(value, Tensor) or _is_number(value)):
         raise TypeError(f"x, z, mean and std must be numbers or tensors, got {value!r}")
     value = torch.as_tensor(value, dtype=torch.float64)
     if not bool(value.isfinite().all()):
@@ -165,7 +138,37 @@ def as_double(value: float | Tensor, *, positive: bool = False) -> Tensor:
     return value
 
 
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
 # ------------------------------------------------------------------------- tensors of a shape
+
+
+def kind_of(value: Any) -> str:
+    """What to call a value in a message: a tensor by its type of numbers."""
+    return str(value.dtype) if isinstance(value, Tensor) else type(value).__name__
+
+
+def _is_float(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.is_floating_point()
+
+
+def _check_tensor(name: str, value: Any, shape: str, fits: bool) -> None:
+    """Refuse what is no float tensor, or has not this shape: the caller has compared it."""
+    if not _is_float(value):
+        raise TypeError(f"{name} must be a float tensor {shape}, got {kind_of(value)}")
+    if not fits:
+        raise ValueError(f"{name} must be {shape}, got {tuple(value.shape)}")
+
+
+def _shape(value: Any) -> tuple[int, ...]:
+    """Of a tensor; () for anything else, which is refused for its kind."""
+    return tuple(getattr(value, "shape", ()))
 
 
 def check_columns(
@@ -179,18 +182,13 @@ def check_columns(
         columns: how long each row must be.
         stacked: allow leading dimensions, (..., batch, columns).
         like: a tensor whose shape it must have.
-
-    Raises:
-        TypeError: if it is not a floating-point tensor.
-        ValueError: if it has another shape.
     """
-    if not isinstance(rows, Tensor) or not rows.is_floating_point():
-        raise TypeError(f"{name} must be a float tensor (batch, {columns}), got {kind_of(rows)}")
-    flat = rows.ndim == 2 or (stacked and rows.ndim > 2)
-    if not flat or rows.shape[-1] != columns or rows.numel() == 0:
-        raise ValueError(f"{name} must be (batch, {columns}), got {tuple(rows.shape)}")
-    if like is not None and rows.shape != like.shape:
-        raise ValueError(f"{name} must be {tuple(like.shape)}, got {tuple(rows.shape)}")
+    shape = _shape(rows)
+    flat = len(shape) == 2 or (stacked and len(shape) > 2)
+    fits = flat and shape[-1] == columns and 0 not in shape
+    _check_tensor(name, rows, f"(batch, {columns})", fits)
+    if like is not None:
+        _check_tensor(name, rows, f"{tuple(like.shape)}", rows.shape == like.shape)
 
 
 def check_x_and_z(
@@ -206,48 +204,38 @@ def check_x_and_z(
 def check_pair(names: str, shape: str, *pair: Tensor, stacked: bool = False) -> None:
     """Refuse two tensors that are not of one shape; their values would stop a GPU at every step."""
     for part in pair:
-        if not (isinstance(part, Tensor) and part.is_floating_point()):
+        if not _is_float(part):
             raise TypeError(f"{names} must both be float tensors {shape}, got {kind_of(part)}")
-    last = pair[0].shape[-2:] if stacked else pair[0].shape
-    if last != pair[1].shape or pair[1].ndim != 2:
-        shapes = " and ".join(str(tuple(part.shape)) for part in pair)
-        raise ValueError(f"{names} must both be {shape}, got {shapes}")
+    first, second = map(_shape, pair)
+    if len(second) != 2 or (first[-2:] if stacked else first) != second:
+        raise ValueError(f"{names} must both be {shape}, got {first} and {second}")
 
 
 def check_terms(nll: Tensor, kl: Tensor) -> None:
     """Refuse anything but the distortion (B,) and the KL (B, D) of one batch."""
-    if not (isinstance(nll, Tensor) and isinstance(kl, Tensor)):
-        kinds = f"{type(nll).__name__} and {type(kl).__name__}"
-        raise TypeError(f"nll and kl must be tensors, (B,) and (B, D), got {kinds}")
-    if nll.ndim != 1 or kl.ndim != 2 or len(nll) != len(kl) or len(nll) == 0:
-        raise ValueError(
-            f"nll must be (B,) and kl (B, D), got {tuple(nll.shape)} and {tuple(kl.shape)}"
-        )
+    _check_tensor("nll", nll, "(B,)", len(_shape(nll)) == 1 and len(nll) > 0)
+    _check_tensor("kl", kl, f"({len(nll)}, D)", len(_shape(kl)) == 2 and len(kl) == len(nll))
 
 
 def check_kl(kl: Tensor, gamma: Tensor, *, per_dimension: bool) -> None:
     """Refuse anything but a KL (B, D), with as many dimensions as there are weights ``gamma``."""
-    if not isinstance(kl, Tensor):
-        raise TypeError(f"kl must be a tensor (B, D), got {type(kl).__name__}")
-    if kl.ndim != 2 or len(kl) == 0:
-        raise ValueError(f"kl must be (B, D) with B >= 1, got {tuple(kl.shape)}")
-    if per_dimension and gamma.ndim == 1 and len(gamma) != kl.shape[1]:
-        first = f"the {len(gamma)} dimensions of the first call"
-        raise ValueError(f"kl must have {first}, got {kl.shape[1]}")
+    shape = _shape(kl)
+    _check_tensor("kl", kl, "(B, D) with B >= 1", len(shape) == 2 and shape[0] > 0)
+    if per_dimension and gamma.ndim == 1 and len(gamma) != shape[1]:
+        raise ValueError(f"kl must be (B, {len(gamma)}) as in the first call, got {shape}")
 
 
 def check_scalar(loss: Tensor) -> None:
     """Refuse what an objective returned if it is not one number."""
     if not isinstance(loss, Tensor) or loss.ndim != 0:
-        got = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
+        got = tuple(loss.shape) if isinstance(loss, Tensor) else kind_of(loss)
         raise TypeError(f"objective must return a scalar tensor (average the batch), got {got}")
 
 
 def check_means(mu: Tensor) -> None:
     """Refuse posterior means that are not (N, D), N >= 2, and finite."""
-    check_columns("mu", mu, mu.shape[-1] if isinstance(mu, Tensor) and mu.ndim else 0)
-    if mu.ndim != 2 or len(mu) < 2:
-        raise ValueError(f"mu must be (N, D) with N >= 2, got {tuple(mu.shape)}")
+    shape = _shape(mu)
+    _check_tensor("mu", mu, "(N, D) with N >= 2", len(shape) == 2 and shape[0] > 1 and shape[1] > 0)
     if not bool(mu.isfinite().all()):
         raise ValueError("mu must be finite, got NaN or infinity: did the training diverge?")
 
@@ -260,21 +248,25 @@ def check_indices(keep: Tensor | list[int], count: int) -> Tensor:
     """
     try:
         index = torch.as_tensor(keep)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(f"keep must be indices or a boolean mask, got {keep!r}") from error
-    if index.dtype == torch.bool:
-        if index.shape != (count,):
-            raise ValueError(f"a mask must be ({count},), got {tuple(index.shape)}")
+    except (TypeError, ValueError, RuntimeError):
+        index = torch.zeros(0)
+    if index.dtype == torch.bool and index.shape == (count,):
         index = index.nonzero().flatten()
-    whole = not (index.is_floating_point() or index.is_complex())
-    listed = index.ndim == 1 and len(index) > 0 and whole
-    inside = listed and index.min() >= 0 and index.max() < count
-    if not inside or len(index.unique()) < len(index):
-        raise ValueError(f"keep must be distinct indices within 0 .. {count - 1}, got {keep}")
+    whole = not (index.is_floating_point() or index.is_complex() or index.dtype == torch.bool)
+    inside = whole and index.ndim == 1 and {*index.tolist()} <= {*range(count)}
+    if not inside or not 0 < len(index) == len(index.unique()):
+        wish = f"distinct indices within 0 .. {count - 1} or a boolean mask ({count},)"
+        raise ValueError(f"keep must be {wish}, got {keep!r}")
     return index
 
 
 # --------------------------------------------------------------------------- images and labels
+
+
+def check_rows(images: Tensor) -> None:
+    """Refuse what are no rows (N, P), without a look at their values."""
+    shape = _shape(images)
+    _check_tensor("images", images, "(N, P) with N >= 1", len(shape) == 2 and shape[0] > 0)
 
 
 def check_images(images: Tensor, name: str = "images") -> None:
@@ -283,17 +275,9 @@ def check_images(images: Tensor, name: str = "images") -> None:
     Args:
         images: what should be (..., P) float, finite, within [0, 1], not empty.
         name: the argument's name, for the message.
-
-    Raises:
-        TypeError: if it is not a floating-point tensor.
-        ValueError: if it is empty or a value is not finite or outside [0, 1].
     """
-    if not isinstance(images, Tensor) or not images.is_floating_point():
-        raise TypeError(
-            f"{name} must be a float tensor with values in [0, 1], got {kind_of(images)}"
-        )
-    if images.ndim < 2 or images.numel() == 0:
-        raise ValueError(f"{name} must be (N, pixels) with N >= 1, got {tuple(images.shape)}")
+    shape = _shape(images)
+    _check_tensor(name, images, "(N, pixels) with N >= 1", len(shape) > 1 and 0 not in shape)
     low, high = images.aminmax()
     if not (low >= 0 and high <= 1):  # also refuses NaN
         raise ValueError(
@@ -302,25 +286,8 @@ def check_images(images: Tensor, name: str = "images") -> None:
         )
 
 
-def check_rows(images: Tensor) -> None:
-    """Refuse what are no rows (N, P), without a look at their values."""
-    if not isinstance(images, Tensor) or images.ndim != 2 or len(images) == 0:
-        got = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
-        raise ValueError(f"images must be a tensor (N, P) with N >= 1, got {got}")
-
-
 def check_labels(labels: Tensor, count: int, name: str) -> None:
-    """Refuse anything but one class, a whole number from 0 on, for each image.
-
-    Args:
-        labels: what should be (count,) int64.
-        count: how many images there are.
-        name: the argument's name, for the message.
-
-    Raises:
-        TypeError: if it is not an int64 tensor.
-        ValueError: if it has another shape, or a label is negative, as where there are none.
-    """
+    """Refuse anything but one class, a whole number from 0 on, for each of ``count`` images."""
     if not isinstance(labels, Tensor) or labels.dtype != torch.int64:
         raise TypeError(f"{name} must be an int64 tensor of labels 0, 1, .., got {kind_of(labels)}")
     if labels.shape != (count,):
@@ -332,8 +299,8 @@ def check_labels(labels: Tensor, count: int, name: str) -> None:
 def check_kind(digits: Any) -> None:
     """Refuse what is no `Digits`, such as its images alone."""
     if not all(hasattr(digits, name) for name in ("train", "train_labels", "test", "test_labels")):
-        kind = type(digits).__name__
-        raise TypeError(f"digits must be Digits, as load_mnist() returns them, got {kind}")
+        got = type(digits).__name__
+        raise TypeError(f"digits must be Digits, as load_mnist() returns them, got {got}")
 
 
 # ------------------------------------------------------------------------------ your own images
@@ -354,9 +321,9 @@ def as_pixels(images: Any) -> Tensor:
         ValueError: if shape or values do not fit. Where one line repairs them, the message ends in
             this line.
     """
-    values = _as_tensor(images)
-    shape = tuple(values.shape)
-    if len(shape) not in (2, 3, 4) or values.numel() == 0:
+    values = _as_array(images)
+    shape = values.shape
+    if len(shape) not in (2, 3, 4) or values.size == 0:
         shapes = "(N, H, W), (N, H, W, 1), (N, 1, H, W) or (N, P)"
         raise ValueError(f"images must be {shapes} with N >= 1, got {shape}")
     this = _written(images)
@@ -366,17 +333,16 @@ def as_pixels(images: Any) -> Tensor:
         if shape[axis] != 1:
             raise ValueError(_repair(f"grey, got {shape}", _grey(values, this, axis)))
         values = values.squeeze(axis)
-    if values.ndim == 3 and values.shape[1] != values.shape[2]:
-        height, width = values.shape[1:]
-        top, left = max(height - width, 0) // 2, max(width - height, 0) // 2
-        middle = f"{top}:{top + min(height, width)}, {left}:{left + min(height, width)}"
-        crop = f"{this}[{'...' if first else ':'}, {middle}]"
-        raise ValueError(_repair(f"square, got {height} x {width} pixels", crop))
-    values = values.flatten(1)  # (N, P)
-    if math.isqrt(values.shape[1]) ** 2 != values.shape[1]:
-        raise ValueError(
-            f"images must be square, but rows of {values.shape[1]} pixels are not: pass (N, H, W)"
-        )
+    height, width = values.shape[1:] if values.ndim == 3 else [math.isqrt(values.shape[1])] * 2
+    if height != width:
+        side, top, left = min(height, width), max(height - width, 0), max(width - height, 0)
+        top, left = top // 2, left // 2
+        crop = f"{'...' if first else ':'}, {top}:{top + side}, {left}:{left + side}"
+        raise ValueError(_repair(f"square, got {height} x {width} pixels", f"{this}[{crop}]"))
+    values = values.reshape(len(values), -1)  # (N, P)
+    if values.shape[1] != height * width:
+        row = f"rows of {values.shape[1]} pixels are not"
+        raise ValueError(f"images must be square, but {row}: pass (N, H, W)")
     return _levels(values, this)
 
 
@@ -387,15 +353,13 @@ def as_labels(labels: Any, count: int) -> Tensor:
     this = "labels" if hasattr(labels, "shape") else "np.asarray(labels)"  # as a repair writes it
     try:
         array = np.asarray(labels.tolist() if isinstance(labels, Tensor) else labels)
-    except ValueError as error:
-        raise ValueError(
-            f"labels must be ({count},), one to each of the images, got {error}"
-        ) from error
-    if array.ndim == 2 and len(array) == count:
-        line = f"{this}.reshape(-1)" if array.shape[1] == 1 else f"{this}.argmax(1)"
-        raise ValueError(f"labels must be ({count},), got {array.shape}: labels = {line}")
-    if array.shape != (count,):
-        raise ValueError(f"labels must be ({count},), one to each of the images, got {array.shape}")
+        shape, got = array.shape, str(array.shape)
+    except ValueError as error:  # rows of unequal length
+        shape, got = (), str(error)
+    if shape != (count,):
+        line = f": labels = {this}.{'reshape(-1)' if shape[1:] == (1,) else 'argmax(1)'}"
+        repair = line if len(shape) == 2 and shape[0] == count else ""
+        raise ValueError(f"labels must be ({count},), one to each of the images, got {got}{repair}")
     if array.dtype.kind not in "biu":
         line = "np.asarray(labels).astype(float).astype(int)"
         if not _are_numbers(array, whole=True):
@@ -413,7 +377,7 @@ def held_out(test: float, count: int) -> int:
         raise ValueError(f"images must be 4 or more, 2 to train and 2 to test on, got {count}")
     held = round(test * count)
     if not 2 <= held <= count - 2:
-        share = math.ceil(200 / count) / 100 if held < 2 else math.floor(100 - 200 / count) / 100
+        share = math.ceil(200 / count) / 100 if test < 0.5 else math.floor(100 - 200 / count) / 100
         raise ValueError(
             f"test must leave 2 or more of the {count} images on each side, got {test}, which "
             f"holds out {held}: test={share}"
@@ -421,32 +385,34 @@ def held_out(test: float, count: int) -> int:
     return held
 
 
-def _as_tensor(images: Any) -> Tensor:
-    """The numbers as they are, in a tensor."""
-    if isinstance(images, Tensor) and not images.is_complex():
-        return images.detach().cpu()
+def _as_array(images: Any) -> np.ndarray:
+    """The numbers as they are, in an array."""
     if isinstance(images, (str, os.PathLike)):
         raise TypeError(f"images must be arrays; picture files: load_folder({str(images)!r})")
-    array = None if isinstance(images, (list, tuple)) else np.asarray(images)
-    if array is not None and array.dtype == object and array.ndim and _are_numbers(array):
-        array = array.astype(float)
-    if array is None or (array.dtype == object and array.ndim):
-        parts = [_as_tensor(p if isinstance(p, Tensor) else np.asarray(p)) for p in images]
-        shapes = sorted({tuple(part.shape) for part in parts})
-        if len(shapes) > 1:
-            ready = "np.asarray(i)" if parts[0].dtype == torch.uint8 else "np.uint8(255 * i)"
-            raise ValueError(
-                f"images must be of one size, got {shapes[0]} and {shapes[-1]}: from PIL import "
-                "Image, ImageOps; "
-                f"images = [ImageOps.fit(Image.fromarray({ready}), (28, 28)) for i in images]"
-            )
-        return torch.stack(parts) if parts else torch.zeros(0)
+    if isinstance(images, (list, tuple)):
+        array = _stack([_as_array(i if isinstance(i, Tensor) else np.asarray(i)) for i in images])
+    elif isinstance(images, Tensor):  # NumPy has no bfloat16
+        array = (images.float() if images.dtype in HALF else images).detach().cpu().numpy()
+    else:
+        array = np.asarray(images)
+    if array.dtype == object and array.ndim:
+        return array.astype(float) if _are_numbers(array) else _as_array([*array])
     if array.dtype.kind not in "biuf":
         got = kind_of(images) if array.dtype == object else array.dtype
         raise TypeError(f"images must be an array or tensor of numbers, got {got}")
-    plain = {"f": np.float64, "u": np.int64, "i": np.int64, "b": np.bool_}[array.dtype.kind]
-    keep = array.dtype in (np.float16, np.float32, np.uint8)  # the byte order is this machine's
-    return torch.tensor(np.asarray(array if keep else array.astype(plain), order="C"))
+    return array
+
+
+def _stack(parts: list[np.ndarray]) -> np.ndarray:
+    """Images of one size in one array."""
+    shapes = sorted({part.shape for part in parts})
+    if len(shapes) > 1:
+        ready = "np.asarray(i)" if parts[0].dtype == np.uint8 else "np.uint8(255 * i)"
+        raise ValueError(
+            f"images must be of one size, got {shapes[0]} and {shapes[-1]}: from PIL import Image, "
+            f"ImageOps; images = [ImageOps.fit(Image.fromarray({ready}), (28, 28)) for i in images]"
+        )
+    return np.stack(parts) if parts else np.zeros(0)
 
 
 def _are_numbers(array: np.ndarray, whole: bool = False) -> bool:
@@ -470,41 +436,38 @@ def _repair(rule: str, line: str) -> str:
     return f"images must be {rule}: images = {line}"
 
 
-def _grey(values: Tensor, this: str, axis: int) -> str:
+def _grey(values: np.ndarray, this: str, axis: int) -> str:
     """The line that averages the colors along an axis, without what says how transparent it is."""
-    colors = {2: 1, 4: 3}.get(values.shape[axis], values.shape[axis])
+    colors = values.shape[axis] - (values.shape[axis] in (2, 4))
     picked = f"{this}[:, :{colors}]" if axis == 1 else f"{this}[..., :{colors}]"
-    scaled = f"({picked} / 255)" if values.dtype == torch.uint8 else picked
+    scaled = f"({picked} / 255)" if values.dtype == np.uint8 else picked
     return f"{scaled}.mean({axis})"
 
 
-def _levels(values: Tensor, this: str) -> Tensor:
-    """The numbers as float32 in [0, 1], whole ones divided by 255; refuses any other range."""
-    if values.dtype == torch.uint8:
-        if values.max() == 1:
-            raise ValueError(_repair("0..255 if whole, got only 0 and 1", f"{this} * 1.0"))
-        return values.float().div_(255)
-    wide = values if values.dtype in (torch.float32, torch.float64) else values.double()
-    low, high = (end.item() for end in wide.aminmax())
-    over = 255 if 16 < high <= 255 else high
-    if not values.is_floating_point():
-        line = f"{this} * 1.0" if low >= 0 and high <= 1 else f"{this} / {over}"
-        kind = str(values.dtype).removeprefix("torch.")
-        raise TypeError(_repair(f"uint8 or floats, got {kind} from {low:g} to {high:g}", line))
-    values = values.float()
-    if not (low >= 0 and high <= 1):  # also NaN
-        if not (math.isfinite(low) and math.isfinite(high)):
-            line = f"np.nan_to_num(np.asarray({this}), posinf=1, neginf=0)"
-        elif low > -0.1 and high < 1.1:
-            line = f"{this}.clip(0, 1)"
-        elif low >= 0:
-            line = f"{this} / {over}"
-        elif low >= -1 and high <= 1:
-            line = f"({this} + 1) / 2"
-        else:
-            line = f"({this} - {low}) / {high - low}"
-        raise ValueError(_repair(f"within [0, 1], got values from {low:g} to {high:g}", line))
-    return values
+def _levels(values: np.ndarray, this: str) -> Tensor:
+    """The numbers as float32 in [0, 1], bytes divided by 255; refuses any other range."""
+    low, high = float(values.min()), float(values.max())
+    if values.dtype == np.uint8 and high != 1:
+        return torch.tensor(np.ascontiguousarray(values)).float().div_(255)
+    unit = low >= 0 and high <= 1  # not if one is NaN
+    if unit and values.dtype.kind == "f":
+        return torch.tensor(np.ascontiguousarray(values, np.float32))
+    over = f"{this} / {255 if 16 < high <= 255 else high}"
+    got = f"got {values.dtype} from {low:g} to {high:g}"
+    if values.dtype.kind != "f":
+        line = f"{this} * 1.0" if unit else over
+        raise TypeError(_repair(f"uint8 from 0 to 255 or floats, {got}", line))
+    if not (math.isfinite(low) and math.isfinite(high)):
+        line = f"np.nan_to_num(np.asarray({this}), posinf=1, neginf=0)"
+    elif low > -0.1 and high < 1.1:
+        line = f"{this}.clip(0, 1)"
+    elif low >= 0:
+        line = over
+    elif low >= -1 and high <= 1:
+        line = f"({this} + 1) / 2"
+    else:
+        line = f"({this} - {low}) / {high - low}"
+    raise ValueError(_repair(f"within [0, 1], {got}", line))
 
 
 # -------------------------------------------------------------------------- models and objectives
@@ -513,8 +476,7 @@ def _levels(values: Tensor, this: str) -> Tensor:
 def check_model(model: nn.Module, needs: str = "encode") -> None:
     """Refuse what is no model, or has no part of the name ``needs``."""
     if not isinstance(model, nn.Module) or not hasattr(model, needs):
-        kind = type(model).__name__
-        got = f"the class {model.__name__}: call it" if isinstance(model, type) else kind
+        got = f"the class {model.__name__}: call it" if isinstance(model, type) else kind_of(model)
         raise TypeError(f"model must be a VAE or RowGRUVAE, with {needs}, got {got}")
 
 
@@ -529,17 +491,12 @@ def check_inputs(model: nn.Module, images: Tensor, name: str = "images", least: 
 
     Returns:
         The images in the type of the model's parameters, float32 or better, (N, P).
-
-    Raises:
-        TypeError: if ``model`` is no model or ``images`` is not a floating-point tensor.
-        ValueError: if the shape does not fit or a value is not finite or outside [0, 1].
     """
     check_model(model)
     check_images(images, name)
     pixels = getattr(model, "data_dim", images.shape[-1])
-    if images.ndim != 2 or images.shape[1] != pixels or len(images) < least:
-        shape = f"(N, {pixels}) with N >= {least}"
-        raise ValueError(f"{name} must be {shape} for this model, got {tuple(images.shape)}")
+    fits = images.ndim == 2 and images.shape[1] == pixels and len(images) >= least
+    _check_tensor(name, images, f"(N, {pixels}) with N >= {least} for this model", fits)
     kind = dtype_of(model)
     return images.to(torch.float32 if kind in HALF else kind)
 
@@ -605,7 +562,7 @@ def check_choices(
     batch_size: int,
     objective: Any,
     threads: int | None,
-    **functions: Any,
+    **functions: Callable | None,
 ) -> None:
     """Refuse before the first step what would only fail later; ``images`` is how many there are."""
     if batch_size > images:
@@ -616,7 +573,9 @@ def check_choices(
             f"(nll, kl, progress), got {objective!r}; ELBO in vaelab.objectives shows how"
         )
     check_sizes(threads=1 if threads is None else threads)
-    check_functions(**functions)
+    for name, function in functions.items():
+        if not (function is None or callable(function)):
+            raise TypeError(f"{name} must be a function, got {function!r}")
     if (kind := dtype_of(model)) in HALF:
         raise TypeError(f"model must be trained in float32, got {kind}: call model.float() first")
     if any(parameter.is_inference() for parameter in model.parameters()):
@@ -631,11 +590,6 @@ def usable(device: str | int | torch.device) -> torch.device:
         raise ValueError(
             f"device must be one that this machine has, such as 'cpu', got {device!r} ({error})"
         ) from error
-
-
-def kind_of(value: Any) -> str:
-    """What to call a value in a message: a tensor by its type of numbers."""
-    return str(value.dtype) if isinstance(value, Tensor) else type(value).__name__
 
 
 def device_of(model: nn.Module) -> torch.device:

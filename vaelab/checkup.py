@@ -49,18 +49,18 @@ KINDS: dict[str, tuple[str, str]] = {
     "likelihood": ("likelihood", "This sets the price of the rate as beta does; report it."),
     "batch size": ("average", "The last, short batch and other batch sizes train something else."),
     "modes": ("evaluate", "What is trained is not what is evaluated; compare in one mode only."),
-    "not finite": ("model", "One such value, and the next step makes every weight NaN."),
+    "not finite": ("model", "One such value, and the next step puts NaN into the weights."),
     "batch sum": ("loop", "With SGD the step grows with the batch; Adam mostly rescales it."),
     "free bits": ("floor", "Rate below the floor is free, so the sum is not the ELBO."),
     "batch term": ("aggregate", "It acts on the codes of a whole batch, as MMD does, not a KL."),
 }
-# How the model's third tensor t may be meant: sigma^2 as a function of t, and t for a sigma^2.
+# How the model's third tensor t may be meant: sigma^2 as a function of t, and t for a log sigma^2.
 READINGS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[float], float]]] = {
-    "log sigma^2": (lambda t: t.exp(), lambda v: math.log(v)),
-    "log sigma": (lambda t: (2 * t).exp(), lambda v: math.log(v) / 2),
-    "2 log sigma^2": (lambda t: (t / 2).exp(), lambda v: math.log(v) * 2),
-    "sigma^2": (lambda t: t, lambda v: v),
-    "sigma": (lambda t: t.square(), lambda v: math.sqrt(v)),
+    "log sigma^2": (lambda t: t.exp(), lambda s: s),
+    "log sigma": (lambda t: (2 * t).exp(), lambda s: s / 2),
+    "2 log sigma^2": (lambda t: (t / 2).exp(), lambda s: s * 2),
+    "sigma^2": (lambda t: t, lambda s: math.exp(s)),
+    "sigma": (lambda t: t.square(), lambda s: math.exp(s / 2)),
 }
 # The slope of one pixel's -log p(x|z) in the decoder's output r.
 PIXELS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
@@ -392,7 +392,7 @@ class Subject:
     def free_bits(self) -> Seen:
         """Has the KL the same weight near the prior, where a floor would make it free?"""
         recon, x, mu, t = self.planted
-        low_mu, low_t = 0.05 * mu.sign(), torch.full_like(t, READINGS[self.reading][1](1.0))
+        low_mu, low_t = 0.05 * mu.sign(), torch.full_like(t, READINGS[self.reading][1](0.0))
         low = (self.slopes(recon, x, low_mu, low_t)[1] / low_mu).flatten(1)
         if not close(low, self.dims):
             share = f"{float((low / self.dims).median()):.3g} of what it weighs far from it"
@@ -585,19 +585,47 @@ class Subject:
         tried = {f"for outputs of {low:g} and {high:g}": {0: torch.where(third, low, high)}}
         far = min(20.0, 0.8 * math.log(torch.finfo(own.t.dtype).max))  # half precision ends at 11
         for power in (-far, far):
-            value = READINGS[self.reading or "log sigma^2"][1](math.exp(power))
+            value = READINGS[self.reading or "log sigma^2"][1](power)
             tried[f"for sigma^2 = exp({power:.3g})"] = {3: torch.full_like(t, value)}
         if self.outputs:
             tried["on these images"] = dict(enumerate((own.recon, self.images, own.mu, own.t)))
-        elif self.finite:
-            yield "not finite", "open", UNKNOWN["outputs"]
-        else:
+        elif not self.finite:
             yield "not finite", "fault", "The model's outputs hold NaN or infinity"
+            return
+        else:
+            yield "not finite", "open", UNKNOWN["outputs"]
         for where, changed in tried.items():
-            plants = [changed.get(k, v).to(own.recon.dtype) for k, v in enumerate(self.planted)]
-            if not all(bool(slope.isfinite().all()) for slope in self.slopes(*plants)):
+            if not self._finite_at(changed):
                 yield "not finite", "fault", f"The slope of the loss is not finite {where}"
-                break
+                return
+        if not self.reading:
+            yield "not finite", "open", UNKNOWN["reading"]
+        elif "log" in self.reading:
+            limit = READINGS[self.reading][1](math.log(torch.finfo(own.t.dtype).max))
+            beyond = torch.full_like(t, limit + 10)
+            if not self._finite_at({3: beyond}) and self._passes(limit):
+                seen = f"Nothing keeps logvar below {limit:.3g}, where sigma^2 becomes infinite"
+                yield "not finite", "note", f"{seen}: bound it with a tanh, or clamp it"
+
+    def _finite_at(self, changed: dict[int, Tensor]) -> bool:
+        """Are the slopes finite, in the model's type, with these in the place of the planted?"""
+        plants = [changed.get(k, v).to(self.own.recon.dtype) for k, v in enumerate(self.planted)]
+        return all(bool(slope.isfinite().all()) for slope in self.slopes(*plants))
+
+    def _passes(self, limit: float) -> bool:
+        """Does logvar pass a limit for some weights, in this model with noise in their place?"""
+        own = self.model
+        try:
+            for power in range(-3, 6):  # in small steps: far beyond the limit a model may fail
+                self.model = copy_of(own)
+                with torch.no_grad(), seeded(0, self.images.device):
+                    for weight in self.model.parameters():
+                        weight.normal_(0, 4.0**power)
+                if bool((self.run(0.0, train=False).t > limit).any()):
+                    return True
+            return False
+        finally:
+            self.model = own
 
 
 def close(a: Tensor, b: Tensor, tolerance: float = 2e-3) -> bool:
