@@ -591,7 +591,7 @@ def test_what_a_browser_cannot_show_is_refused_by_name(trained, plane_model, dig
     with pytest.raises(ValueError, match="two latent dimensions, got 8"):
         PlaneExplorer(model, digits)
     with pytest.raises(ValueError, match="bytes of float16 weights, at most"):
-        LatentExplorer(VAE(hidden_dim=1500), digits)
+        LatentExplorer(VAE(hidden_dim=11_000), digits)
     with pytest.raises(ValueError, match="share one latent_dim"):
         BetaExplorer({1.0: model, 2.0: plane_model}, digits)
     broken = copy.deepcopy(model)
