@@ -1,8 +1,8 @@
 """Do what Colab does, as far as that is possible elsewhere: `make colab`.
 
-``tools/colab-versions.txt`` names the versions that Colab publishes. An environment gets those, with
-the nearest Python that is here, and no vaelab. Every lesson is stamped with the address of a git
-repository, a clone of this one, and runs from an empty folder; then the tests of exercises and
+``tools/colab-versions.txt`` names the versions that Colab publishes. An environment gets those,
+with the nearest Python that is here, and no vaelab. Every lesson is stamped with the address of a
+git repository, a clone of this one, and runs from an empty folder; then the tests of exercises and
 explorers run there. What this cannot show: Colab's own page, and the versions it has today.
 """
 

@@ -22,8 +22,8 @@ BINDER = "https://mybinder.org"
 SOURCE = re.compile(r'^SOURCE = "[^"]*"', flags=re.MULTILINE)
 HERE = ".."  # seen from a lesson: the folder that its own copy of the package lies in
 
-# The first code cell of every lesson; a test compares. `--no-deps`: Colab's own torch stays. Nothing
-# is installed from a folder: it may be read-only, or belong to another project.
+# The first code cell of every lesson; a test compares. `--no-deps`: Colab's own torch stays. No
+# folder is installed from: it may be read-only, or belong to another project.
 INSTALL_CELL = f"""\
 # Finds `vaelab`: installed here, in the folder above, or, as on Colab, installed from SOURCE.
 import sys
