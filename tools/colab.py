@@ -86,7 +86,6 @@ def run(lesson: Path, source: str) -> None:
     start = time.monotonic()
     command = ["nbconvert", "--execute", "--inplace", "--ExecutePreprocessor.timeout=1800"]
     environment = os.environ | {"COLAB_RELEASE_TAG": RELEASE}
-    environment.pop("PYTHONPATH", None)
     subprocess.run(
         [PYTHON, "-m", *command, "--to=notebook", "--log-level=ERROR", path],
         check=True,
@@ -116,6 +115,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("lessons", nargs="+", type=Path)
     lessons = parser.parse_args().lessons
+    os.environ.pop("PYTHONPATH", None)  # this checkout is not what is tried
     PLACE.mkdir(parents=True, exist_ok=True)
     make_environment()
     clone = PLACE / "repository"
