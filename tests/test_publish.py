@@ -102,7 +102,7 @@ def test_the_first_cell_installs_from_an_address_and_nothing_else(
     (other / "vaelab").mkdir()  # such as a copy of the repository, which is called so
     (other / "pyproject.toml").write_text('[project]\nname = "other"\nversion = "1"\n', "utf-8")
     for alone in (tmp_path, other / "notebooks", other):
-        with pytest.raises(ModuleNotFoundError, match="a copy of the whole repository, or set"):
+        with pytest.raises(ModuleNotFoundError, match="a copy of the repository, or write"):
             run_install_cell(alone, monkeypatch)
 
 

@@ -31,12 +31,13 @@ from importlib.util import find_spec
 from pathlib import Path
 
 SOURCE = "{HERE}"  # `make publish` writes the address of the repository here
-if not find_spec("vaelab") and "://" in SOURCE:
-    %pip install --quiet --no-deps {{SOURCE}}
+above = Path("{HERE}").resolve()
+if not find_spec("vaelab") and (above / "vaelab" / "lesson.py").is_file():
+    sys.path.insert(0, str(above))
 elif not find_spec("vaelab"):
-    if not Path(SOURCE, "vaelab", "lesson.py").is_file():
-        raise ModuleNotFoundError("Open this in a copy of the whole repository, or set SOURCE.")
-    sys.path.insert(0, str(Path(SOURCE).resolve()))"""
+    if "://" not in SOURCE:
+        raise ModuleNotFoundError("Open a copy of the repository, or write its address into SOURCE")
+    %pip install --quiet --no-deps {{SOURCE}}"""
 
 
 def repository(remote: str) -> str:
