@@ -239,7 +239,7 @@ def test_a_snapshot_is_a_figure_of_its_own(shown, kind, recwarn):
         assert isinstance(figure, Figure) and figure.axes
         Image.open(io.BytesIO(figure._repr_png_())).verify()
     assert plt.get_fignums() == before
-    assert [str(w.message) for w in recwarn if issubclass(w.category, UserWarning)] == []
+    assert [str(w.message) for w in recwarn if w.category is UserWarning] == []
 
 
 @every_kind

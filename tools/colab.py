@@ -125,7 +125,7 @@ def main() -> None:
     print(f"    committed state of this repository; {VERSIONS.name}:", flush=True)
     for lesson in lessons:
         run(clone / "notebooks" / lesson.name, f"git+{clone.as_uri()}")
-    plain = ["-q", "-o", "addopts=", "-p", "no:cacheprovider"]
+    plain = ["-q", "--disable-warnings", "-o", "addopts=", "-p", "no:cacheprovider"]
     subprocess.run([PYTHON, "-m", "pytest", *plain, *TESTS], cwd=clone, check=True)
 
 
