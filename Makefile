@@ -23,8 +23,12 @@ TIMED = $(RUN) tools/yardstick.py "$(if $(strip $(ARGS)),part of )make $@" --
 QUICK = $(SPREAD) tests --ignore=tests/browser
 INSTALLED := $(VENV)/.vaelab-installed
 REVEAL := build/reveal/sphinx_revealjs
-# Jupyter wants to be told when it is root that starts it, as in a container.
+# JupyterLab without its question about news (tools/lab), and with nothing to say unless something is wrong; the option
+# about encryption keeps ipykernel from warning of each kernel. Jupyter wants to be told when root starts it.
+CALM = --LabApp.app_settings_dir=$(CURDIR)/tools/lab --log-level=ERROR --MappingKernelManager.transport_encryption=auto
 ROOT_FLAG = $(shell [ "$$(id -u)" = 0 ] && echo --allow-root)
+# What the first installation downloads, seen with the pinned versions: PyPI's PyTorch for Linux brings CUDA libraries.
+DOWNLOADS = $(if $(filter Linux,$(shell uname -s)),about 3 GB; the README tells of a smaller PyTorch,about 0.3 GB)
 
 .DEFAULT_GOAL := help
 .PHONY: help lab test quick coverage lint html notebooks figures results bench matrix student slides publish colab clean
@@ -35,7 +39,7 @@ help: ## list the commands
 
 lab: $(INSTALLED) ## install what is missing, then open the first lesson in JupyterLab
 	@echo "==> Opening the first lesson in JupyterLab; stop it with Ctrl-C"
-	@$(RUN) -m jupyterlab --LabApp.default_url=/lab/tree/$(FIRST) $(ROOT_FLAG) $(ARGS)
+	@$(RUN) -m jupyterlab --LabApp.default_url=/lab/tree/$(FIRST) $(CALM) $(ROOT_FLAG) $(ARGS)
 
 test: $(INSTALLED) ## run every test and every cell of every lesson, or what ARGS names
 ifeq ($(strip $(ARGS)),)
@@ -97,7 +101,7 @@ publish: $(INSTALLED) ## write the address of the repository into lessons and RE
 	@echo "==> Writing the address of the repository; the outputs of the lessons stay as they are"
 	@$(RUN) tools/publish.py $(REPO)
 
-colab: $(INSTALLED) ## run the lessons as Colab would: ipywidgets 7.7.1, vaelab installed by the first cell (long)
+colab: $(INSTALLED) ## run the lessons with the versions that Colab publishes (downloads much, long)
 	@echo "==> Running every lesson as Colab would"
 	@$(RUN) tools/colab.py $(LESSONS)
 
@@ -122,6 +126,6 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@$(RUN) -c 'import re, sys, pip; sys.exit([int(n) for n in re.findall("[0-9]+", pip.__version__)[:2]] < [21, 3])' || { \
 	  echo "The pip in $(VENV) is too old: it cannot install a folder that has no setup.py."; \
 	  echo "Say: $(RUN) -m pip install -U pip"; exit 1; }
-	@echo "==> Installing vaelab and what it needs (the first time, this downloads PyTorch)"
+	@echo "==> Installing vaelab and what it needs (the first time, this downloads $(DOWNLOADS))"
 	@$(RUN) -m pip install --disable-pip-version-check $(if $(CONSTRAINTS),-c $(CONSTRAINTS)) -e '.[lab,test,tools]'
 	@touch $@

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import re
 import shutil
@@ -32,11 +33,13 @@ COMES_WITH = {  # imports that another requirement brings along, for certain
     "bs4": "nbconvert",
     "jinja2": "nbconvert",
     "nbclient": "nbconvert",
+    "jupyter_client": "nbconvert",
     "nbformat": "nbconvert",
     "packaging": "pytest",
     "tomli": "pytest",  # on Python 3.10, in the place of
     "tomllib": "pytest",  # this, which is a part of Python since
     "traitlets": "ipywidgets",
+    "zmq": "nbconvert",
 }
 OWN = {
     "vaelab",
@@ -212,6 +215,19 @@ def test_make_hands_arguments_on(copy: Path) -> None:
         r"-m jupyterlab .*--port 8899", make(copy, "-n", "lab", "ARGS=--port 8899").stdout
     )
     assert re.search(r"-m pytest -k losses", make(copy, "-n", "test", "ARGS=-k losses").stdout)
+
+
+@needs_make
+def test_make_lab_says_what_it_downloads_and_asks_nothing(copy: Path) -> None:
+    options = make(copy, "-n", "lab").stdout
+    assert "--log-level=ERROR" in options and "transport_encryption=auto" in options
+    (folder,) = re.findall(r"app_settings_dir=(\S+)", options)
+    assert folder == str(copy / "tools" / "lab")
+    settings = json.loads((ROOT / "tools" / "lab" / "overrides.json").read_text("utf-8"))
+    assert settings == {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false"}}
+    assert "downloads" not in options
+    make_older(copy / ".venv" / ".vaelab-installed")
+    assert re.search(r"this downloads about [\d.]+ GB", make(copy, "-n", "lab").stdout)
 
 
 @needs_make

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -78,27 +80,60 @@ def test_every_lesson_begins_with_the_same_cell() -> None:
 
 
 def run_install_cell(folder: Path, monkeypatch, source: str = "..") -> list[str]:
-    """What the first cell of a notebook in this folder does where vaelab is missing."""
+    """What the first cell of a notebook in this folder asks pip for where vaelab is missing."""
     asked: list[str] = []
     shell = SimpleNamespace(run_line_magic=lambda magic, line: asked.append(f"{magic} {line}"))
     cell = publish.SOURCE.sub(f'SOURCE = "{source}"', publish.INSTALL_CELL)
     code = TransformerManager().transform_cell(cell)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("sys.path", [*sys.path])
     monkeypatch.chdir(folder)
     exec(code, {"get_ipython": lambda: shell})
     return asked
 
 
-def test_the_first_cell_installs_vaelab_and_nothing_else(tmp_path: Path, monkeypatch) -> None:
+def test_the_first_cell_installs_from_an_address_and_nothing_else(
+    tmp_path: Path, monkeypatch
+) -> None:
     install = "pip install --quiet --no-deps {SOURCE}"
-    assert run_install_cell(ROOT / "notebooks", monkeypatch) == [install]
     assert run_install_cell(tmp_path, monkeypatch, "git+https://example.org/a") == [install]
     other = tmp_path / "other"  # another project
     (other / "notebooks").mkdir(parents=True)
+    (other / "vaelab").mkdir()  # such as a copy of the repository, which is called so
     (other / "pyproject.toml").write_text('[project]\nname = "other"\nversion = "1"\n', "utf-8")
     for alone in (tmp_path, other / "notebooks", other):
-        with pytest.raises(ModuleNotFoundError, match="a copy of the whole repository, or set"):
+        with pytest.raises(ModuleNotFoundError, match="a copy of the repository, or write"):
             run_install_cell(alone, monkeypatch)
+
+
+FIND = """
+import sys
+sys.path = [p for p in sys.path if p and not p.startswith({root!r})]
+sys.meta_path = [f for f in sys.meta_path if "editable" not in str(f)]
+sys.path_hooks = [h for h in sys.path_hooks if "editable" not in str(h)]
+exec({cell!r})
+import vaelab
+print(vaelab.__file__)
+"""
+
+
+def test_the_first_cell_finds_the_package_in_a_renamed_and_read_only_copy(tmpfs: Path) -> None:
+    """As a script: the kernel of a student who has what vaelab needs, but not vaelab."""
+    folder = tmpfs / "renamed"
+    (folder / "lessons").mkdir(parents=True)
+    package = folder / "vaelab"  # what the cell looks for; the whole package needs a larger disk
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "lesson.py").touch()
+    subprocess.run(["mount", "-o", "remount,ro", str(tmpfs)], check=True)
+    code = TransformerManager().transform_cell(publish.INSTALL_CELL)
+    script = FIND.format(root=str(ROOT), cell=code)
+    command = [sys.executable, "-B", "-c", script]
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    run = subprocess.run(
+        command, cwd=folder / "lessons", env=environment, capture_output=True, text=True
+    )
+    assert run.stdout.strip() == str(package / "__init__.py"), run.stderr
 
 
 def test_before_a_stamp_no_place_names_an_address(copy: Path) -> None:

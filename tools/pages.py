@@ -25,6 +25,7 @@ from nbconvert.preprocessors import (
 )
 from nbformat import NotebookNode
 
+from kernels import encrypted
 from vaelab.widgets.explorer import fragment
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -61,7 +62,9 @@ def executed(path: Path, live: bool = False) -> NotebookNode:
     nb.metadata.pop("widgets", None)
     explorers: dict = {}
     steps = [
-        ExecutePreprocessor(timeout=1800, store_widget_state=live, record_timing=False),
+        ExecutePreprocessor(
+            timeout=1800, store_widget_state=live, record_timing=False, config=encrypted()
+        ),
         CoalesceStreamsPreprocessor(),
         ClearMetadataPreprocessor(
             preserve_cell_metadata_mask={"tags"}, preserve_nb_metadata_mask=KEPT

@@ -22,19 +22,21 @@ BINDER = "https://mybinder.org"
 SOURCE = re.compile(r'^SOURCE = "[^"]*"', flags=re.MULTILINE)
 HERE = ".."  # seen from a lesson: the folder that its own copy of the package lies in
 
-# The first code cell of every lesson; a test compares. `--no-deps`: Colab's own torch stays. It
-# looks before it installs: a notebook that was handed out alone may lie in any project.
+# The first code cell of every lesson; a test compares. `--no-deps`: Colab's own torch stays. No
+# folder is installed from: it may be read-only, or belong to another project.
 INSTALL_CELL = f"""\
+# Finds `vaelab`: installed here, in the folder above, or, as on Colab, installed from SOURCE.
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-SOURCE = "{HERE}"  # where the package comes from; `make publish` writes an address here
-if not find_spec("vaelab"):  # as on Colab, where all that it needs is there already
-    if "://" not in SOURCE and not Path(SOURCE, "vaelab", "lesson.py").is_file():
-        raise ModuleNotFoundError(
-            "vaelab is not installed, and SOURCE does not lead to it. Open this notebook where it "
-            "lies in a copy of the whole repository, or set SOURCE to the repository's address"
-        )
+SOURCE = "{HERE}"  # `make publish` writes the address of the repository here
+above = Path("{HERE}").resolve()
+if not find_spec("vaelab") and (above / "vaelab" / "lesson.py").is_file():
+    sys.path.insert(0, str(above))
+elif not find_spec("vaelab"):
+    if "://" not in SOURCE:
+        raise ModuleNotFoundError("Open a copy of the repository, or write its address into SOURCE")
     %pip install --quiet --no-deps {{SOURCE}}"""
 
 

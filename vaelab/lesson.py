@@ -7,7 +7,7 @@ import inspect
 import platform
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
-from importlib.metadata import version
+from importlib import import_module
 
 import torch
 from IPython.display import Markdown
@@ -35,7 +35,9 @@ def show_source(*objects: Callable, docstrings: bool = False) -> Markdown:
 def versions() -> str:
     """Python, torch and ipywidgets versions, and what `fit` computes with, in one line."""
     device = {"cpu": "one thread of the CPU", "cuda": "the GPU"}[pick_device()]
-    packages = ", ".join(f"{name} {version(name)}" for name in ("vaelab", "torch", "ipywidgets"))
+    names = ("vaelab", "torch", "ipywidgets")  # asked themselves: vaelab need not be installed
+    found = {name: import_module(name).__version__.split("+")[0] for name in names}
+    packages = ", ".join(f"{name} {version}" for name, version in found.items())
     return f"Python {platform.python_version()}, {packages}; training on {device}"
 
 

@@ -36,7 +36,7 @@ from ..runs import threads_set
 HERE = Path(__file__).parent
 IMPORT = re.compile(r'^import \{[^}]*\} from "\./shared\.js";\n', flags=re.MULTILINE)
 LAYERS = ("from_data", "to_mu", "to_logvar", "from_latent", "to_logits")
-WEIGHT_LIMIT = 4_000_000  # bytes of float16
+WEIGHT_LIMIT = 32_000_000  # bytes of float16: 128 x 128 pixels at the usual width
 
 
 def module_text(name: str) -> str:
@@ -350,7 +350,10 @@ def packed(model: nn.Module, name: str = "model") -> tuple[Any, dict[str, bytes]
         buffers[f"{layer}.weight"] = _half(part.weight.T)
         buffers[f"{layer}.bias"] = _half(part.bias)
     if (size := sum(map(len, buffers.values()))) > WEIGHT_LIMIT:
-        raise ValueError(f"{name} has {size:,} bytes of float16 weights, at most {WEIGHT_LIMIT:,}")
+        raise ValueError(
+            f"{name} has {size:,} bytes of float16 weights, at most {WEIGHT_LIMIT:,}; "
+            "smaller images or a smaller hidden_dim make it fit"
+        )
     return rounded, buffers
 
 
