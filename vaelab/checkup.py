@@ -26,13 +26,14 @@ from .runs import plain_arithmetic, seeded
 
 # Where the lessons explain a finding: the lesson's number and a heading in it.
 SECTIONS: dict[str, tuple[int, str]] = {
-    "kl": (1, "1.4 The rate in closed form"), "noise": (1, "1.3 The reparameterization trick"),
-    "likelihood": (1, "1.5 The likelihood: Bernoulli pixels"), "loop": (1, "The loop"),
-    "grey": (1, "Grey levels are not coin flips"), "model": (1, "1.6 The model and its training"),
-    "weight": (2, "2.1 Why put a weight on the rate?"), "average": (1, "How not to average"),
+    "kl": (1, "The rate in closed form"), "noise": (1, "The reparameterization trick"),
+    "likelihood": (1, "The likelihood: Bernoulli pixels"), "loop": (1, "The loop"),
+    "grey": (1, "Grey levels are not coin flips"), "model": (1, "A soft bound on the log-variance"),
+    "weight": (2, "Why a weight on the rate"), "average": (1, "How not to average"),
     "pixels": (2, "A mean over pixels is β = 784 in disguise"), "floor": (3, "3.2 Free bits"),
-    "evaluate": (2, "2.4 Evaluate at β = 1, whatever was trained"),
-    "aggregate": (3, "Three numbers that tell the two apart"),
+    "evaluate": (2, "Evaluate at β = 1, whatever was trained"),
+    "squared": (1, "Squared error has a hidden β"),
+    "aggregate": (3, "3.6 Nats are not information"),
 }  # fmt: skip
 # Every finding: its section, and what it does to training.
 KINDS: dict[str, tuple[str, str]] = {
@@ -46,7 +47,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "detached": ("noise", "The pixels cannot teach the encoder through this path."),
     "targets": ("grey", "For such pixels a Bernoulli loss falls without end."),
     "range": ("likelihood", "Decoder and loss must agree on where the one sigmoid is."),
-    "likelihood": ("likelihood", "This sets the price of the rate as beta does; report it."),
+    "likelihood": ("squared", "This sets the price of the rate as beta does; report it."),
     "batch size": ("average", "The last, short batch and other batch sizes train something else."),
     "modes": ("evaluate", "What is trained is not what is evaluated; compare in one mode only."),
     "not finite": ("model", "One such value, and the next step puts NaN into the weights."),
