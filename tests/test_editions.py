@@ -72,7 +72,7 @@ def test_students_get_no_solution_no_output_and_no_badge(path: Path, tmp_path, c
     assert [tags(cell) for cell in code_cells(nb)] == [[], [], ["guard"], ["exercise"], []]
     assert all(cell.outputs == [] and cell.execution_count is None for cell in code_cells(nb))
     assert "badge" not in nb.cells[0].source
-    assert nb.cells[7].source.endswith("Two of them.\n\n</details>")
+    assert nb.cells[8].source.endswith("Two of them.\n\n</details>")
     assert nb.cells[1].source == read(path).cells[1].source
     exec("\n".join(cell.source for cell in code_cells(nb)), {})
     assert capsys.readouterr().out == "42\n"

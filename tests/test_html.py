@@ -157,7 +157,7 @@ def test_executing_in_place_leaves_a_clean_lesson(path: Path, executed: Path) ->
     assert [cell.id for cell in after.cells] == [cell.id for cell in before.cells]
     assert [cell.source for cell in after.cells] == [cell.source for cell in before.cells]
     assert after.cells[-1].metadata == {"tags": ["a-tag"]}
-    assert after.cells[-3].metadata == {"tags": ["solution"], **pages.FOLDED}
+    assert after.cells[-4].metadata == {"tags": ["solution"], **pages.FOLDED}
     assert after.cells[1].metadata == {}
     assert after.cells[-1].outputs[0].text == "step 2\n"
     assert after.cells[1].outputs[0].data == {"text/plain": "MadeUp: move it"}
