@@ -975,6 +975,14 @@ SEEN = {  # planted numbers that a message must name
 }
 
 
+@pytest.mark.parametrize(
+    ("name", "cheap"), [("means of everything", False), ("KL mean over dimensions", True)]
+)
+def test_a_kl_that_is_averaged_is_too_cheap_only_below_beta_1(name: str, cheap: bool) -> None:
+    (finding,) = (f for f in outcome(name).findings if f.name == "kl averaged")
+    assert ("too cheap" in finding.message) is cheap
+
+
 @pytest.mark.parametrize("name", SEEN)
 def test_the_message_has_the_planted_number(name: str) -> None:
     kind, number = SEEN[name]

@@ -94,7 +94,7 @@ def neg_elbo(kl, a):
 # A check, the words of its answer, and what it is given; several things are a tuple.
 WRONG: dict[str, dict[str, Any]] = {
     "check_healed": {
-        "patient's loss": lambda *a: image_loss(*a, d="mean").mean(),
+        "sick model's loss": lambda *a: image_loss(*a, d="mean").mean(),
         "1/784 of what": lambda *a: image_loss(*a).mean() / 20,
         "on purpose": lambda recon, x, mu, lv: (
             image_loss(recon, x, mu, lv).mean() + 19 * gaussian_kl(mu, lv).sum(1).mean()
@@ -624,7 +624,7 @@ BUILT: list[tuple[Any, Any, str]] = [
     (exercises.our_loss, lambda *a: None, "returned nothing"),
     (exercises.our_loss, lambda *a: image_loss(*a, d="mean").mean(), "mean over 784 pixels"),
     (exercises.our_loss, lambda *a: image_loss(*a).sum(), "where -ELBO is"),
-    (exercises.our_training, loop("adam.zero_grad()"), "as it was"),
+    (exercises.our_training, loop("adam.zero_grad()"), "still a `...`"),
     (exercises.our_training, loop("value.backward()", "adam.step()"), "not those of Adam"),
     (exercises.our_training, lambda *a: loop("value.backward()", "adam.step()")(*a)[:1], "every"),
     (exercises.OurVAE, Built, ""),
@@ -640,7 +640,7 @@ def test_a_part_of_the_model_is_tried(ours, attempt, fault, digits, capsys):
     state = torch.get_rng_state()
     assert exercises.build(attempt, ours, digits.train) is (ours if fault else attempt)
     said = capsys.readouterr().out
-    assert fault in said and ("goes on with ours" in said) is bool(fault)
+    assert fault in said and ("continues with ours" in said) is bool(fault)
     assert torch.equal(torch.get_rng_state(), state)
 
 

@@ -28,7 +28,7 @@ from .runs import plain_arithmetic, seeded
 SECTIONS: dict[str, tuple[int, str]] = {
     "kl": (1, "The rate in closed form"), "noise": (1, "The reparameterization trick"),
     "likelihood": (1, "The likelihood: Bernoulli pixels"), "loop": (1, "The loop"),
-    "grey": (1, "Grey levels are not coin flips"), "model": (1, "A soft bound on the log-variance"),
+    "grey": (1, "Gray levels are not coin flips"), "model": (1, "A soft bound on the log-variance"),
     "weight": (2, "Why a weight on the rate"), "average": (1, "How not to average"),
     "pixels": (2, "A mean over pixels is β = 784 in disguise"), "floor": (3, "3.2 Free bits"),
     "evaluate": (2, "Evaluate at β = 1, whatever was trained"),
@@ -38,7 +38,7 @@ SECTIONS: dict[str, tuple[int, str]] = {
 # Every finding: its section, and what it does to training.
 KINDS: dict[str, tuple[str, str]] = {
     "pixels averaged": ("pixels", "The KL outweighs the pixels; the decoder learns to ignore z."),
-    "kl averaged": ("weight", "The KL is too cheap: codes leave the prior, and samples fail."),
+    "kl averaged": ("weight", "In -ELBO, dimensions are summed and images averaged, in D and KL."),
     "kl weight": ("weight", "It trades rate for distortion; report results at a weight of 1."),
     "kl sign": ("kl", "An optimizer that minimizes this loss drives a term the wrong way."),
     "kl formula": ("kl", "What is minimized is not D plus the KL to N(0, I), the negative ELBO."),
@@ -444,13 +444,14 @@ class Subject:
         mixed = not near(beta, 1) and abs(math.log(beta)) >= abs(math.log(written)) - 1e-3
         if self.averaged[0] != self.averaged[1]:
             mixed, seen = True, f"{seen} at {count} images"
+        cheap = f"{seen}: too cheap, so codes leave the prior" if beta < 1 else seen
         if mixed and over_pixels:
             yield "pixels averaged", "fault", f"D is a mean over {width} pixels, {seen}"
         if mixed and over_dims:
-            yield "kl averaged", "fault", f"The KL is a mean over {dims} dimensions, {seen}"
+            yield "kl averaged", "fault", f"The KL is a mean over {dims} dimensions, {cheap}"
         if self.averaged[0] != self.averaged[1]:
             if self.averaged[1] and near(d, *plain) and not over_dims:
-                yield "kl averaged", "fault", f"The KL is a mean over the batch, D a sum, {seen}"
+                yield "kl averaged", "fault", f"The KL is a mean over the batch, D a sum, {cheap}"
             elif not over_pixels and not over_dims:
                 fixed, by = ("D", d) if self.averaged[1] else ("the KL", r)
                 seen = f"{fixed} is a sum, divided by {1 / by:.4g}, {seen}"

@@ -153,7 +153,7 @@ def graphical_model() -> Figure:
     _text(ax, (9.2, 1.2), r"$p_\theta(x \mid z)$", size=18)
     _text(ax, (1.8, 2.75), "approximate posterior:\nencoder", color=PLUM)
     _text(ax, (1.8, 2.05), r"$q_\phi(z \mid x)$", size=18, color=PLUM)
-    _text(ax, (1.8, 0.72), "white: latent\ngrey: observed", size=13, color="#555555")
+    _text(ax, (1.8, 0.72), "white: latent\ngray: observed", color="#444444")
     figure.set_label(
         "Graphical model. Inside a plate of N images, a solid arrow leads from the latent z to the "
         "observed image x; theta, outside, points to x: the likelihood, or decoder, p(x given z). "
@@ -187,7 +187,7 @@ def vae_architecture(latent_dim: int = 50, hidden_dim: int = 400, data_dim: int 
     hidden = _layer(ax, (3.1, 3.7), 2.3, "", hidden_dim, COLORS["encoder"])
     mu = _layer(ax, (5.2, 4.75), 0.95, r"$\mu$", latent_dim, COLORS["encoder"], width=1.15)
     logvar = _layer(ax, (5.2, 2.75), 0.95, r"$\log\sigma^2$", latent_dim, COLORS["encoder"], 1.15)
-    z = _node(ax, (7.3, 3.7), "$z$", fill=_tint(COLORS["q"], 0.25))
+    z = _box(ax, (7.3, 3.7), (0.95, 0.95), "$z$", COLORS["q"], tint=0.3, font=20)
     noise = _node(ax, (7.3, 2.1), r"$\varepsilon$", COLORS["noise"])
     back = _layer(ax, (9.9, 3.7), 2.3, "", hidden_dim, COLORS["decoder"])
     logits = _layer(ax, (12.3, 3.7), 3.2, "logits", data_dim, COLORS["decoder"], width=0.95)
@@ -216,9 +216,9 @@ def _layer(
 
 def _layer_notes(ax: Axes) -> None:
     for at in ((2.35, 4.12), (9.13, 4.12)):
-        _text(ax, at, "Linear,\nReLU", size=12)
-    for at in ((4.0, 4.75), (4.0, 2.65), (11.0, 3.95)):
-        _text(ax, at, "Linear", size=12)
+        _text(ax, at, "Linear,\nReLU")
+    for at in ((3.95, 4.8), (3.95, 2.6), (11.0, 3.95)):
+        _text(ax, at, "Linear")
     _text(ax, (7.3, 5.3), r"$z = \mu + \sigma \odot \varepsilon$", size=18)
     _text(ax, (7.3, 4.85), r"$\sigma = \exp(\frac{1}{2}\log\sigma^2)$", size=14)
     _text(ax, (7.3, 1.4), r"$\varepsilon \sim \mathcal{N}(0, I)$", size=14)

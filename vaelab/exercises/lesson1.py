@@ -88,7 +88,7 @@ def build(attempt: Any, ours: Any, images: Tensor) -> Any:
         fault = f"It raised {type(error).__name__}: {error}"
     if "ellipsis" in fault:
         fault = "There is still a `...` in it."
-    print(f"Your {part}: {f'{fault} The lesson goes on with ours.' if fault else 'it works.'}")
+    print(f"Your {part}: {f'{fault} The lesson continues with ours.' if fault else 'it works.'}")
     return ours if fault else attempt
 
 
@@ -120,7 +120,7 @@ def _loop_fault(attempt: Any, images: Tensor) -> str:
     before = model.to_logits.bias.detach().clone()
     ends = attempt(model, our_loss, images, 2)
     if torch.equal(model.to_logits.bias, before):
-        return "Two steps leave every weight as it was."
+        return "There is still a `...` in it, or a step is missing: every weight stays as it was."
     if ends is None or len(ends) != 2:
         return "It should return the loss of every step."
     with seeded(1):
@@ -138,7 +138,7 @@ def _loop_fault(attempt: Any, images: Tensor) -> str:
 
 
 def check_healed(attempt: Any) -> Answer:
-    """Exercise 1.1: the loss of the patient, repaired.
+    """Exercise 1.1: the loss of the sick model, repaired.
 
     Args:
         attempt: (recon (B, P) logits, x (B, P), mu (B, D), logvar (B, D)) -> -ELBO, nats per image.
@@ -148,7 +148,7 @@ def check_healed(attempt: Any) -> Answer:
     d, r = bernoulli_nll(recon, x).mean(), gaussian_kl(mu, logvar).sum(dim=1).mean()
     squares = (recon.sigmoid() - x).square().sum(dim=1).mean()
     mistakes: Mistakes = [
-        (d / 20 + r, "This is the patient's loss. Hint: what do 784 pixels cost it, per image?"),
+        (d / 20 + r, "This is the sick model's loss. Hint: what do 784 pixels cost it, per image?"),
         (d / 20 + r / 20, "Both terms are 1/784 of what they should be. Hint: nats per image."),
         (d + 20 * r, "The KL now weighs 784 times too much on purpose. Hint: multiply D instead."),
         (6 * (d + r), "A sum over the batch. Hint: divide both terms by len(x)."),
@@ -276,7 +276,7 @@ def check_why_k_helps(choice: Any) -> Answer:
         choice: the letter.
     """
     options = {
-        "a": "The mean of k is a mean of means of k - 1; Jensen does the rest.",
+        "a": "The mean of k is a mean of means of k - 1; Jensen, then expectations, give L_(k-1).",
         "b": "It grows for any fixed q; nothing is trained. Hint: Jensen, equation 1.10.",
         "c": "Each ratio comes from the same q and is as noisy as before. Hint: their mean is not.",
         "d": "A sum is divided by k, and the bound stops at log p(x). Hint: it is a mean.",
