@@ -92,7 +92,7 @@ export default explorer(formulas, (ui, known) => {
       if (named.some(([x, y]) => Math.abs(x - left) < 62 && Math.abs(y - top) < 18)) continue;
       plane.text(`β ${other}`, rate, distortion, {
         dx: right ? 13 : -13,
-        dy: -11,
+        dy: right ? -11 : 18, // below the curve, where no other dot lies
         align: right ? "left" : "right",
         bold: chosen,
       });

@@ -168,17 +168,17 @@ export default explorer(formulas, (ui, known) => {
       margin: { right: 92 },
       words: "The KL of each dimension over the run; a mark at the end is where it rests at beta 1.",
     });
-    let above = Infinity; // where the last name lies: names stay apart
-    signals.forEach((signal, d) => {
+    let below = rates.y(0) + 8; // where the last name lies: names stay apart, and above the numbers of the axis
+    [...signals.entries()].reverse().forEach(([d, signal]) => {
       const kl = path.rate.map((row) => row[d]);
       const rest = 0.5 * Math.log(Math.max(1, signal));
       rates.pen.globalAlpha = 1 - (0.6 * d) / Math.max(1, signals.length - 1);
       rates.line(steps, kl, color, { width: 3 });
       rates.pen.globalAlpha = 1;
       rates.line([0.97 * run_steps, run_steps], [rest, rest], ui.ink, { width: 3 });
-      const height = above === Infinity ? rates.y(rest) : Math.max(above + 16, rates.y(rest));
+      const height = Math.min(below - 16, rates.y(rest));
       rates.word(`signal ${signal}`, rates.x(run_steps) + 10, height, { align: "left", size: 14 });
-      above = height;
+      below = height;
     });
   }
 

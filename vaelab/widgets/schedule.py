@@ -140,7 +140,7 @@ class ScheduleExplorer(Explorer):
         for k, signal in enumerate(self.signals):
             below.plot(rate[:, k], color=color, alpha=1 - 0.2 * k, label=f"signal {signal:g}")
         below.set(xlabel="training step", ylabel="KL in nats")
-        below.legend(loc="upper right")
+        below.legend(loc="best")
         front = np.array([best(self.signals, beta) for beta in np.geomspace(0.05, 20, 200)])
         plane.plot(front[:, 1], front[:, 0], color="#888888", label=r"best for each $\beta$")
         plane.plot(rate.sum(axis=1), distortion.sum(axis=1), color=color, lw=3, label="training")

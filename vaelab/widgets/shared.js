@@ -173,12 +173,16 @@ function onDark(element) {
 
 // ----------------------------------------------------------------------- controls and values
 
-let made = 0; // for names that are unique on a page
+/** A number that is unique on the page: every explorer brings a copy of this module, and radio buttons of one name, wherever they are, put each other out. */
+function nextNumber() {
+  globalThis.vaelabExplorers = (globalThis.vaelabExplorers ?? 0) + 1;
+  return globalThis.vaelabExplorers;
+}
 
 /** One explorer on a page: its values, its controls beside its picture, and its read-outs. */
 class Interface {
   constructor(model, el, formulas) {
-    Object.assign(this, { model, formulas, shown: [], kept: {}, number: made++ });
+    Object.assign(this, { model, formulas, shown: [], kept: {}, number: nextNumber() });
     this.data = model.get("data");
     this.values = model.get("values");
     this.start = this.values;
