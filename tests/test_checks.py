@@ -208,6 +208,8 @@ check_means(ones(2, 3) * inf)
     ValueError: mu must be finite, got NaN or infinity: did the training diverge?
 check_indices([2, 0], 3)
     [2, 0]
+check_indices([0, 1, 2], 3)
+    [0, 1, 2]
 check_indices(tensor([True, False, True]), 3)
     [0, 2]
 check_indices(?, 3)
@@ -246,6 +248,10 @@ as_labels([0, -2], 2)
     ValueError: labels must be 0, 1, .., or -1 for none, got -2
 as_labels(black(*?), 2)
     ValueError: labels must be (2,), one to each of the images, got ? :: (3,); (); (3, 3); (2, 2, 1)
+as_labels(ones(3).bfloat16(), 2)
+    ValueError: labels must be (2,), one to each of the images, got (3,)
+as_labels([[1], [2, 3]], 2)
+    ValueError: labels must be (2,), one to each of the images, got rows of unequal length
 as_labels([[1], [2]], 2)
     ValueError: labels must be (2,), one to each of the images, got (2, 1): labels =
     np.asarray(labels).reshape(-1)
@@ -293,7 +299,8 @@ rows_of(?)
     [[0, 51, 102, 255], [0, 0, 51, 51]]
     :: GREY; GREY / 255; GREY[..., None]; GREY[:, None]; GREY.reshape(2, 4); [*GREY]; tuple(GREY);
     [*tensor(GREY)]; np.array((GREY / 255).tolist(), dtype=object); (GREY / 255).tolist();
-    tensor(GREY / 255).bfloat16(); tensor(GREY / 255).half(); (GREY / 255).astype(">f4")
+    tensor(GREY / 255).bfloat16(); tensor(GREY / 255).half(); (GREY / 255).astype(">f4");
+    [*tensor(GREY / 255).bfloat16()]; [tensor(GREY[0]), GREY[1]]
 rows_of(black(2, 2, 2).astype(np.uint8))
     [[0, 0, 0, 0], [0, 0, 0, 0]]
 as_pixels(?)
@@ -308,6 +315,8 @@ as_pixels([])
     ValueError: images must be (N, H, W), (N, H, W, 1), (N, 1, H, W) or (N, P) with N >= 1, got (0,)
 as_pixels(object())
     TypeError: images must be an array or tensor of numbers, got object
+as_pixels(None)
+    TypeError: images must be an array or tensor of numbers, got NoneType
 as_pixels(["a.png"])
     TypeError: images must be an array or tensor of numbers, got <U5
 as_pixels(GREY * 1j)
@@ -336,8 +345,10 @@ as_pixels(black(2, 4, 7))
     ValueError: images must be square, got 4 x 7 pixels: images = images[:, 0:4, 1:5]
 as_pixels(black(2, 7, 4, 1))
     ValueError: images must be square, got 7 x 4 pixels: images = images[:, 1:5, 0:4]
-as_pixels(black(2, 1, 7, 4))
-    ValueError: images must be square, got 7 x 4 pixels: images = images[..., 1:5, 0:4]
+as_pixels(black(2, 1, 8, 4))
+    ValueError: images must be square, got 8 x 4 pixels: images = images[..., 2:6, 0:4]
+as_pixels(black(2, 4, 8))
+    ValueError: images must be square, got 4 x 8 pixels: images = images[:, 0:4, 2:6]
 as_pixels(black(2, 5))
     ValueError: images must be square, but rows of 5 pixels are not: pass (N, H, W)
 as_pixels(fill(0, 1).astype(np.uint8))
