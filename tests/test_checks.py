@@ -34,10 +34,17 @@ def rows_of(images: Any) -> Tensor:
     return pixels.mul(255).round().int()
 
 
-def tiny() -> nn.Module:
-    """A model of four pixels, as far as a guard looks at it."""
+def unsized() -> nn.Module:
+    """A model of any number of pixels, as far as a guard looks at it."""
     model = nn.Linear(4, 2)
-    model.encode, model.data_dim = model.forward, 4
+    model.encode = model.forward
+    return model
+
+
+def tiny() -> nn.Module:
+    """The same of four pixels."""
+    model = unsized()
+    model.data_dim = 4
     return model
 
 
@@ -208,8 +215,8 @@ check_means(ones(2, 3) * inf)
     ValueError: mu must be finite, got NaN or infinity: did the training diverge?
 check_indices([2, 0], 3)
     [2, 0]
-check_indices([0, 1, 2], 3)
-    [0, 1, 2]
+check_indices([?], 3)
+    [?] :: 0, 1, 2; 1
 check_indices(tensor([True, False, True]), 3)
     [0, 2]
 check_indices(?, 3)
@@ -301,6 +308,8 @@ rows_of(?)
     [*tensor(GREY)]; np.array((GREY / 255).tolist(), dtype=object); (GREY / 255).tolist();
     tensor(GREY / 255).bfloat16(); tensor(GREY / 255).half(); (GREY / 255).astype(">f4");
     [*tensor(GREY / 255).bfloat16()]; [tensor(GREY[0]), GREY[1]]
+rows_of(GREY[:1, ..., None])
+    [[0, 51, 102, 255]]
 rows_of(black(2, 2, 2).astype(np.uint8))
     [[0, 0, 0, 0], [0, 0, 0, 0]]
 as_pixels(?)
@@ -408,6 +417,10 @@ check_inputs(tiny(), ones(1, 4))
     [[1.0, 1.0, 1.0, 1.0]]
 check_inputs(tiny(), ones(?))
     ValueError: images must be (N, 4) with N >= 1 for this model, got ? :: (2, 3); (2, 1, 4)
+check_inputs(unsized(), ones(1, 3))
+    [[1.0, 1.0, 1.0]]
+check_inputs(unsized(), ones(2, 1, 4))
+    ValueError: images must be (N, 4) with N >= 1 for this model, got (2, 1, 4)
 check_inputs(tiny(), ones(1, 4), "x", 2)
     ValueError: x must be (N, 4) with N >= 2 for this model, got (1, 4)
 check_inputs(tiny(), ones(2, 4) * 2, "x")
@@ -417,6 +430,8 @@ check_inputs(tiny().to(?), ones(2, 4).double()).dtype
     torch.float32 :: torch.float16; torch.bfloat16; torch.float32
 check_digits(tiny().double(), TWO._replace(train=ones(1, 4)), labelled=False)[0].dtype
     torch.float64
+check_digits(tiny(), TWO._replace(train_labels=None))[0].dtype
+    torch.float32
 check_digits(tiny(), TWO._replace(train=ones(2, 3)))
     ValueError: digits.train must be (N, 4) with N >= 1 for this model, got (2, 3)
 check_digits(tiny(), TWO._replace(test=ones(1, 4)))
@@ -469,8 +484,8 @@ choices(tiny().to(?))
     :: torch.float16; torch.bfloat16
 choices(made_inside())
     ValueError: model must be made outside torch.inference_mode(), got one made inside
-usable("cpu")
-    cpu
+usable("?")
+    ? :: cpu; meta
 kind_of(?)
     list :: [1]; []
 kind_of(ones(2))
