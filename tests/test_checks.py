@@ -34,10 +34,17 @@ def rows_of(images: Any) -> Tensor:
     return pixels.mul(255).round().int()
 
 
-def tiny() -> nn.Module:
-    """A model of four pixels, as far as a guard looks at it."""
+def unsized() -> nn.Module:
+    """A model of any number of pixels, as far as a guard looks at it."""
     model = nn.Linear(4, 2)
-    model.encode, model.data_dim = model.forward, 4
+    model.encode = model.forward
+    return model
+
+
+def tiny() -> nn.Module:
+    """The same of four pixels."""
+    model = unsized()
+    model.data_dim = 4
     return model
 
 
@@ -208,6 +215,8 @@ check_means(ones(2, 3) * inf)
     ValueError: mu must be finite, got NaN or infinity: did the training diverge?
 check_indices([2, 0], 3)
     [2, 0]
+check_indices([?], 3)
+    [?] :: 0, 1, 2; 1
 check_indices(tensor([True, False, True]), 3)
     [0, 2]
 check_indices(?, 3)
@@ -246,6 +255,10 @@ as_labels([0, -2], 2)
     ValueError: labels must be 0, 1, .., or -1 for none, got -2
 as_labels(black(*?), 2)
     ValueError: labels must be (2,), one to each of the images, got ? :: (3,); (); (3, 3); (2, 2, 1)
+as_labels(ones(3).bfloat16(), 2)
+    ValueError: labels must be (2,), one to each of the images, got (3,)
+as_labels([[1], [2, 3]], 2)
+    ValueError: labels must be (2,), one to each of the images, got rows of unequal length
 as_labels([[1], [2]], 2)
     ValueError: labels must be (2,), one to each of the images, got (2, 1): labels =
     np.asarray(labels).reshape(-1)
@@ -293,7 +306,10 @@ rows_of(?)
     [[0, 51, 102, 255], [0, 0, 51, 51]]
     :: GREY; GREY / 255; GREY[..., None]; GREY[:, None]; GREY.reshape(2, 4); [*GREY]; tuple(GREY);
     [*tensor(GREY)]; np.array((GREY / 255).tolist(), dtype=object); (GREY / 255).tolist();
-    tensor(GREY / 255).bfloat16(); tensor(GREY / 255).half(); (GREY / 255).astype(">f4")
+    tensor(GREY / 255).bfloat16(); tensor(GREY / 255).half(); (GREY / 255).astype(">f4");
+    [*tensor(GREY / 255).bfloat16()]; [tensor(GREY[0]), GREY[1]]
+rows_of(GREY[:1, ..., None])
+    [[0, 51, 102, 255]]
 rows_of(black(2, 2, 2).astype(np.uint8))
     [[0, 0, 0, 0], [0, 0, 0, 0]]
 as_pixels(?)
@@ -308,6 +324,8 @@ as_pixels([])
     ValueError: images must be (N, H, W), (N, H, W, 1), (N, 1, H, W) or (N, P) with N >= 1, got (0,)
 as_pixels(object())
     TypeError: images must be an array or tensor of numbers, got object
+as_pixels(None)
+    TypeError: images must be an array or tensor of numbers, got NoneType
 as_pixels(["a.png"])
     TypeError: images must be an array or tensor of numbers, got <U5
 as_pixels(GREY * 1j)
@@ -336,8 +354,10 @@ as_pixels(black(2, 4, 7))
     ValueError: images must be square, got 4 x 7 pixels: images = images[:, 0:4, 1:5]
 as_pixels(black(2, 7, 4, 1))
     ValueError: images must be square, got 7 x 4 pixels: images = images[:, 1:5, 0:4]
-as_pixels(black(2, 1, 7, 4))
-    ValueError: images must be square, got 7 x 4 pixels: images = images[..., 1:5, 0:4]
+as_pixels(black(2, 1, 8, 4))
+    ValueError: images must be square, got 8 x 4 pixels: images = images[..., 2:6, 0:4]
+as_pixels(black(2, 4, 8))
+    ValueError: images must be square, got 4 x 8 pixels: images = images[:, 0:4, 2:6]
 as_pixels(black(2, 5))
     ValueError: images must be square, but rows of 5 pixels are not: pass (N, H, W)
 as_pixels(fill(0, 1).astype(np.uint8))
@@ -397,6 +417,10 @@ check_inputs(tiny(), ones(1, 4))
     [[1.0, 1.0, 1.0, 1.0]]
 check_inputs(tiny(), ones(?))
     ValueError: images must be (N, 4) with N >= 1 for this model, got ? :: (2, 3); (2, 1, 4)
+check_inputs(unsized(), ones(1, 3))
+    [[1.0, 1.0, 1.0]]
+check_inputs(unsized(), ones(2, 1, 4))
+    ValueError: images must be (N, 4) with N >= 1 for this model, got (2, 1, 4)
 check_inputs(tiny(), ones(1, 4), "x", 2)
     ValueError: x must be (N, 4) with N >= 2 for this model, got (1, 4)
 check_inputs(tiny(), ones(2, 4) * 2, "x")
@@ -406,6 +430,8 @@ check_inputs(tiny().to(?), ones(2, 4).double()).dtype
     torch.float32 :: torch.float16; torch.bfloat16; torch.float32
 check_digits(tiny().double(), TWO._replace(train=ones(1, 4)), labelled=False)[0].dtype
     torch.float64
+check_digits(tiny(), TWO._replace(train_labels=None))[0].dtype
+    torch.float32
 check_digits(tiny(), TWO._replace(train=ones(2, 3)))
     ValueError: digits.train must be (N, 4) with N >= 1 for this model, got (2, 3)
 check_digits(tiny(), TWO._replace(test=ones(1, 4)))
@@ -458,8 +484,8 @@ choices(tiny().to(?))
     :: torch.float16; torch.bfloat16
 choices(made_inside())
     ValueError: model must be made outside torch.inference_mode(), got one made inside
-usable("cpu")
-    cpu
+usable("?")
+    ? :: cpu; meta
 kind_of(?)
     list :: [1]; []
 kind_of(ones(2))

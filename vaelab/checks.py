@@ -184,7 +184,7 @@ def check_columns(
         like: a tensor whose shape it must have.
     """
     shape = _shape(rows)
-    flat = len(shape) == 2 or (stacked and len(shape) > 2)
+    flat = len(shape) >= 2 if stacked else len(shape) == 2
     fits = flat and shape[-1] == columns and 0 not in shape
     _check_tensor(name, rows, f"(batch, {columns})", fits)
     if like is not None:
@@ -249,7 +249,7 @@ def check_indices(keep: Tensor | list[int], count: int) -> Tensor:
     try:
         index = torch.as_tensor(keep)
     except (TypeError, ValueError, RuntimeError):
-        index = torch.zeros(0)
+        index = torch.tensor([])
     if index.dtype == torch.bool and index.shape == (count,):
         index = index.nonzero().flatten()
     whole = not (index.is_floating_point() or index.is_complex() or index.dtype == torch.bool)
@@ -335,15 +335,14 @@ def as_pixels(images: Any) -> Tensor:
         values = values.squeeze(axis)
     height, width = values.shape[1:] if values.ndim == 3 else [math.isqrt(values.shape[1])] * 2
     if height != width:
-        side, top, left = min(height, width), max(height - width, 0), max(width - height, 0)
-        top, left = top // 2, left // 2
+        side = min(height, width)
+        top, left = (height - side) // 2, (width - side) // 2
         crop = f"{'...' if first else ':'}, {top}:{top + side}, {left}:{left + side}"
         raise ValueError(_repair(f"square, got {height} x {width} pixels", f"{this}[{crop}]"))
-    values = values.reshape(len(values), -1)  # (N, P)
-    if values.shape[1] != height * width:
+    if values.size != len(values) * height * width:
         row = f"rows of {values.shape[1]} pixels are not"
         raise ValueError(f"images must be square, but {row}: pass (N, H, W)")
-    return _levels(values, this)
+    return _levels(values, this).flatten(1)  # (N, P)
 
 
 def as_labels(labels: Any, count: int) -> Tensor:
@@ -354,15 +353,15 @@ def as_labels(labels: Any, count: int) -> Tensor:
     try:
         array = np.asarray(labels.tolist() if isinstance(labels, Tensor) else labels)
         shape, got = array.shape, str(array.shape)
-    except ValueError as error:  # rows of unequal length
-        shape, got = (), str(error)
+    except ValueError:
+        shape, got = (), "rows of unequal length"
     if shape != (count,):
         line = f": labels = {this}.{'reshape(-1)' if shape[1:] == (1,) else 'argmax(1)'}"
         repair = line if len(shape) == 2 and shape[0] == count else ""
         raise ValueError(f"labels must be ({count},), one to each of the images, got {got}{repair}")
     if array.dtype.kind not in "biu":
         line = "np.asarray(labels).astype(float).astype(int)"
-        if not _are_numbers(array, whole=True):
+        if not _are_whole(array):
             line = "np.unique(labels, return_inverse=True)[1]"
         raise TypeError(f"labels must be whole numbers, got {array.dtype}: labels = {line}")
     if array.min() < -1:
@@ -377,10 +376,10 @@ def held_out(test: float, count: int) -> int:
         raise ValueError(f"images must be 4 or more, 2 to train and 2 to test on, got {count}")
     held = round(test * count)
     if not 2 <= held <= count - 2:
-        share = math.ceil(200 / count) / 100 if test < 0.5 else math.floor(100 - 200 / count) / 100
+        least, most = math.ceil(200 / count) / 100, math.floor(100 - 200 / count) / 100
         raise ValueError(
             f"test must leave 2 or more of the {count} images on each side, got {test}, which "
-            f"holds out {held}: test={share}"
+            f"holds out {held}: test={min(max(test, least), most)}"
         )
     return held
 
@@ -396,7 +395,7 @@ def _as_array(images: Any) -> np.ndarray:
     else:
         array = np.asarray(images)
     if array.dtype == object and array.ndim:
-        return array.astype(float) if _are_numbers(array) else _as_array([*array])
+        return _as_array(array.tolist())
     if array.dtype.kind not in "biuf":
         got = kind_of(images) if array.dtype == object else array.dtype
         raise TypeError(f"images must be an array or tensor of numbers, got {got}")
@@ -415,13 +414,12 @@ def _stack(parts: list[np.ndarray]) -> np.ndarray:
     return np.stack(parts) if parts else np.zeros(0)
 
 
-def _are_numbers(array: np.ndarray, whole: bool = False) -> bool:
-    """Whether these are numbers, or whole ones, in an array of objects, floats or words."""
+def _are_whole(array: np.ndarray) -> bool:
+    """Whether these are whole numbers, be they floats, objects or words."""
     try:
-        values = array.astype(float)
+        return all(float(value).is_integer() for value in array.tolist())
     except (TypeError, ValueError):
         return False
-    return not whole or bool((values % 1 == 0).all())
 
 
 def _written(images: Any) -> str:
@@ -547,7 +545,8 @@ def check_run(
     check_seed(seed)
     check_sizes(steps=steps, batch_size=batch_size, evaluations=evaluations)
     check_range("lr", lr, 0, math.inf, "()")
-    check_range("clip_norm", 1.0 if clip_norm is None else clip_norm, 0, math.inf, "()")
+    if clip_norm is not None:
+        check_range("clip_norm", clip_norm, 0, math.inf, "()")
     check_flags(binarize=binarize)
     if evaluations > steps:
         raise ValueError(f"evaluations must be at most steps, got {evaluations} > {steps}")
@@ -572,7 +571,8 @@ def check_choices(
             "objective must be an object such as ELBO() or a function, called with "
             f"(nll, kl, progress), got {objective!r}; ELBO in vaelab.objectives shows how"
         )
-    check_sizes(threads=1 if threads is None else threads)
+    if threads is not None:
+        check_sizes(threads=threads)
     for name, function in functions.items():
         if not (function is None or callable(function)):
             raise TypeError(f"{name} must be a function, got {function!r}")
@@ -585,7 +585,7 @@ def check_choices(
 def usable(device: str | int | torch.device) -> torch.device:
     """A device that this machine has; tried with a tensor of one number."""
     try:
-        return torch.zeros(1, device=device).device
+        return torch.zeros((), device=device).device
     except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
         raise ValueError(
             f"device must be one that this machine has, such as 'cpu', got {device!r} ({error})"
