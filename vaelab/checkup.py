@@ -189,7 +189,7 @@ def _check(model: nn.Module, loss: Callable[..., Tensor], images: Tensor) -> Non
         raise TypeError(f"images must be a float tensor, got {kind_of(images)}")
     if images.ndim < 2 or len(images) < 4 or not images.numel():
         raise ValueError(f"images must be (B, ...) with B >= 4, got {tuple(images.shape)}")
-    if not bool(images.isfinite().all()):
+    if not finite(images):
         raise ValueError("images must be finite, got NaN or infinity")
 
 
@@ -229,23 +229,19 @@ class Pass(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
         if isinstance(out, Tensor) and torch.Tag.nondeterministic_seeded in func.tags:
-            self._plant(func._schema.name.removeprefix("aten::"), out, args)
+            name, fits = func._schema.name.removeprefix("aten::"), out.numel() in self.fitting
+            kind = RANDOM.get(name, "other")
+            self.drawn.append((kind if fits or kind == "dropout" else "other", out.shape))
+            if self.level is not None and kind == self.kind == "normal":
+                given = args[{"normal": 0, "normal_": 1}.get(name, len(args)) :][:2]
+                mean, std = tuple(given) + (0.0, 1.0)[len(given) :]
+                sign = torch.arange(out.numel()).remainder(7).remainder(2).mul(2).sub(1)
+                out.copy_(mean + std * (self.level if fits else 0.0) * sign.view(out.shape).to(out))
+            elif self.level is not None and kind == self.kind and fits:
+                out.fill_(self.level)
         if isinstance(out, Tensor) and out.numel() == self.size and out.is_floating_point():
             self.held.append(out.detach().clone())
         return out
-
-    def _plant(self, name: str, out: Tensor, args: Any) -> None:
-        kind, fits = RANDOM.get(name, "other"), out.numel() in self.fitting
-        self.drawn.append((kind if fits or kind == "dropout" else "other", out.shape))
-        if self.level is None or kind != self.kind:
-            return
-        if kind == "normal":
-            given = args[{"normal": 0, "normal_": 1}.get(name, len(args)) :][:2]
-            mean, std = tuple(given) + (0.0, 1.0)[len(given) :]
-            sign = torch.arange(out.numel()).remainder(7).remainder(2).mul(2).sub(1)
-            out.copy_(mean + std * (self.level if fits else 0.0) * sign.view(out.shape).to(out))
-        elif fits:
-            out.fill_(self.level)
 
 
 @dataclass
@@ -269,8 +265,7 @@ class Subject:
         with torch.no_grad():
             self.own = self.run(None, train=False)
         self.size = self.own.mu.numel()
-        three = self.own.recon, self.own.mu, self.own.t
-        self.outputs = self.finite = all(bool(v.isfinite().all()) for v in three)
+        self.outputs = self.finite = finite(self.own.recon, self.own.mu, self.own.t)
         self.planted, self.slope = self._plant()
         recon, x = self.planted[:2]
         for name, form in PIXELS.items() if recon.numel() == x.numel() else ():
@@ -300,7 +295,7 @@ class Subject:
         wish = "model must give float tensors recon (B, ...), mu (B, D), logvar (B, D) for images"
         wish = f"{wish} {tuple(images.shape)} of {images.dtype} on {images.device}"
         if any(isinstance(m, torch.jit.ScriptModule) for m in self.model.modules()):
-            wish += ", and be the module from before torch.jit.trace, which cannot be watched"
+            wish += ", and be the module from before torch.jit.trace: a trace cannot be watched"
         try:
             run.model = copy_of(self.model).train(train)
             with seeded(seed, images.device), run:
@@ -400,8 +395,8 @@ class Subject:
             yield "detached", "fault", "The loss has no slope in the reconstruction"
             return "the loss has no slope in the reconstruction"
         twice = self.slopes(*(torch.cat([v, v]) for v in self.planted))
-        pairs = [(old, new[: len(old)]) for old, new in zip(self.slope, twice)]
-        shares = [float((old * new).sum() / old.square().sum()) for old, new in pairs[:2]]
+        pairs = zip(self.slope[:2], twice)
+        shares = [float((a * b[: len(a)]).sum() / a.square().sum()) for a, b in pairs]
         if not self.kl_scale:
             yield "batch size", "open", UNKNOWN["reading"]
             shares[1] = shares[0]
@@ -548,7 +543,7 @@ class Subject:
             found = torch.autograd.grad(mixed, weights, retain_graph=True, materialize_grads=True)
             return torch.cat([slope.flatten() for slope in found])
 
-        recon, mu, t = reach(run.recon), reach(run.mu), reach(run.t)
+        recon, mu, t = map(reach, (run.recon, run.mu, run.t))
         alone = {"mu": (mu != 0) & (t == 0), "logvar": (t != 0) & (mu == 0)}
         deaf = [f"{int(own.sum())} of {k}" for k, own in alone.items() if not recon[own].any()]
         if torch.equal(still.recon, run.recon) or not all(own.any() for own in alone.values()):
@@ -560,8 +555,7 @@ class Subject:
     def modes(self) -> Seen:
         """Is the loss the same in eval and train mode when z = mu in both?"""
         runs = [self.run(0.0, train) for train in (False, False, True)]
-        losses = (self.value(run.recon, self.images, run.mu, run.t).item() for run in runs)
-        low, again, high = losses
+        low, again, high = (self.value(r.recon, self.images, r.mu, r.t).item() for r in runs)
         if not math.isclose(low, again, rel_tol=1e-6):  # a GPU may add in another order
             return "the loss changes without a change of mode"
         elif not math.isclose(low, high, rel_tol=1e-5, abs_tol=1e-5):
@@ -575,10 +569,10 @@ class Subject:
         low, high = ends.get(self.pixel, (0.1, 0.9))
         third = torch.arange(recon.numel(), device=recon.device).view_as(recon) % 3 == 0
         tried = {f"for outputs of {low:g} and {high:g}": {0: torch.where(third, low, high)}}
-        far = min(20.0, 0.8 * math.log(torch.finfo(own.t.dtype).max))  # half precision ends at 11
-        for power in (-far, far):
-            value = READINGS[self.reading or "log sigma^2"][1](power)
-            tried[f"for sigma^2 = exp({power:.3g})"] = {3: torch.full_like(t, value)}
+        top = math.log(torch.finfo(own.t.dtype).max)
+        place = READINGS[self.reading or "log sigma^2"][1]
+        for power in (-min(20.0, 0.8 * top), min(20.0, 0.8 * top)):  # half precision ends at 11
+            tried[f"for sigma^2 = exp({power:.3g})"] = {3: torch.full_like(t, place(power))}
         if self.outputs:
             tried["on these images"] = dict(enumerate((own.recon, self.images, own.mu, own.t)))
         elif not self.finite:
@@ -593,7 +587,7 @@ class Subject:
         if not self.reading:
             return UNKNOWN["reading"]
         if "log" in self.reading:
-            limit = READINGS[self.reading][1](math.log(torch.finfo(own.t.dtype).max))
+            limit = place(top)
             beyond = torch.full_like(t, limit + 10)
             if not self._finite_at({3: beyond}) and self._passes(limit):
                 seen = f"Nothing keeps logvar below {limit:.3g}, where sigma^2 becomes infinite"
@@ -601,8 +595,8 @@ class Subject:
 
     def _finite_at(self, changed: dict[int, Tensor]) -> bool:
         """Are the slopes finite, in the model's type, with these in the place of the planted?"""
-        plants = [changed.get(k, v).to(self.own.recon.dtype) for k, v in enumerate(self.planted)]
-        return all(bool(slope.isfinite().all()) for slope in self.slopes(*plants))
+        plants = (changed.get(k, v).to(self.own.recon.dtype) for k, v in enumerate(self.planted))
+        return finite(*self.slopes(*plants))
 
     def _passes(self, limit: float) -> bool:
         """Does logvar pass a limit for some weights, in this model with noise in their place?"""
@@ -615,6 +609,11 @@ class Subject:
             if bool((other.run(0.0, train=False).t > limit).any()):
                 return True
         return False
+
+
+def finite(*tensors: Tensor) -> bool:
+    """No NaN and no infinity."""
+    return all(bool(v.isfinite().all()) for v in tensors)
 
 
 def close(a: Tensor, b: Tensor, tolerance: float = 2e-3) -> bool:
