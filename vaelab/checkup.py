@@ -515,10 +515,10 @@ class Subject:
             elif same and "other" not in kinds:
                 wrong = "z is mu, or mu and a constant: no noise comes to the decoder"
             else:
-                return "there is noise, but not as mu + sigma * noise from PyTorch"
+                yield "noise", "open", "there is noise, but not as mu + sigma * noise from PyTorch"
             if wrong:
                 yield "noise", "fault", f"In {mode} mode {wrong}"
-                return None
+                break
 
     def variance(self) -> Seen:
         """Is the sigma of the noise the one that the KL has a price for?"""
