@@ -11,9 +11,9 @@ import copy
 import html
 import math
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
-from itertools import product
+from itertools import permutations, product
 from types import MethodType
 from typing import Any
 
@@ -103,7 +103,8 @@ UNKNOWN = {
     "outputs": "the model's outputs are not finite or do not fit the loss",
     "z": "z could not be told from outside",
 }
-Seen = Iterator[tuple[str, str, str]]  # a key of KINDS; "fault", "note" or "open"; what was seen
+# A key of KINDS; "fault", "note" or "open"; what was seen. A probe returns why all else is open.
+Seen = Generator[tuple[str, str, str], None, Any]
 
 
 @dataclass
@@ -188,7 +189,7 @@ def _check(model: nn.Module, loss: Callable[..., Tensor], images: Tensor) -> Non
         raise TypeError(f"images must be a float tensor, got {kind_of(images)}")
     if images.ndim < 2 or len(images) < 4 or not images.numel():
         raise ValueError(f"images must be (B, ...) with B >= 4, got {tuple(images.shape)}")
-    if not bool(images.isfinite().all()):
+    if not finite(images):
         raise ValueError("images must be finite, got NaN or infinity")
 
 
@@ -228,23 +229,19 @@ class Pass(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
         if isinstance(out, Tensor) and torch.Tag.nondeterministic_seeded in func.tags:
-            self._plant(func._schema.name.removeprefix("aten::"), out, args)
+            name, fits = func._schema.name.removeprefix("aten::"), out.numel() in self.fitting
+            kind = RANDOM.get(name, "other")
+            self.drawn.append((kind if fits or kind == "dropout" else "other", out.shape))
+            if self.level is not None and kind == self.kind == "normal":
+                given = args[{"normal": 0, "normal_": 1}.get(name, len(args)) :][:2]
+                mean, std = tuple(given) + (0.0, 1.0)[len(given) :]
+                sign = torch.arange(out.numel()).remainder(7).remainder(2).mul(2).sub(1)
+                out.copy_(mean + std * (self.level if fits else 0.0) * sign.view(out.shape).to(out))
+            elif self.level is not None and kind == self.kind and fits:
+                out.fill_(self.level)
         if isinstance(out, Tensor) and out.numel() == self.size and out.is_floating_point():
             self.held.append(out.detach().clone())
         return out
-
-    def _plant(self, name: str, out: Tensor, args: Any) -> None:
-        kind, fits = RANDOM.get(name, "other"), out.numel() in self.fitting
-        self.drawn.append((kind if fits or kind == "dropout" else "other", out.shape))
-        if self.level is None or kind != self.kind:
-            return
-        if kind == "normal":
-            given = args[{"normal": 0, "normal_": 1}.get(name, len(args)) :][:2]
-            mean, std = tuple(given) + (0.0, 1.0)[len(given) :]
-            sign = torch.arange(out.numel()).remainder(7).remainder(2).mul(2).sub(1)
-            out.copy_(mean + std * (self.level if fits else 0.0) * sign.view(out.shape).to(out))
-        elif fits:
-            out.fill_(self.level)
 
 
 @dataclass
@@ -268,8 +265,7 @@ class Subject:
         with torch.no_grad():
             self.own = self.run(None, train=False)
         self.size = self.own.mu.numel()
-        three = self.own.recon, self.own.mu, self.own.t
-        self.outputs = self.finite = all(bool(v.isfinite().all()) for v in three)
+        self.outputs = self.finite = finite(self.own.recon, self.own.mu, self.own.t)
         self.planted, self.slope = self._plant()
         recon, x = self.planted[:2]
         for name, form in PIXELS.items() if recon.numel() == x.numel() else ():
@@ -299,9 +295,7 @@ class Subject:
         wish = "model must give float tensors recon (B, ...), mu (B, D), logvar (B, D) for images"
         wish = f"{wish} {tuple(images.shape)} of {images.dtype} on {images.device}"
         if any(isinstance(m, torch.jit.ScriptModule) for m in self.model.modules()):
-            wish += (
-                ", and be the module from before torch.jit.trace, whose result cannot be watched"
-            )
+            wish += ", and be the module from before torch.jit.trace: a trace cannot be watched"
         try:
             run.model = copy_of(self.model).train(train)
             with seeded(seed, images.device), run:
@@ -332,14 +326,13 @@ class Subject:
     def examine(self) -> Seen:
         """What every probe sees, and what stays open for want of something or by an error."""
         for probe, (needs, names) in PROBES.items():
-            why = [UNKNOWN[need] for need in needs.split() if not getattr(self, need)]
+            why = next((UNKNOWN[need] for need in needs.split() if not getattr(self, need)), None)
             try:
-                if not why:
-                    yield from getattr(self, probe)()
+                why = why or (yield from getattr(self, probe)())
             except Exception as error:  # of the user's code, where a probe leads it
-                why = [f"{type(error).__name__}: {error}"[:200]]
+                why = f"{type(error).__name__}: {error}"[:200]
             for name in names.split(", ") if why else ():
-                yield name, "open", why[0]
+                yield name, "open", why
 
     def kl(self) -> Seen:
         """Are the slopes in mu and t those of a KL to N(0, I), and what is t to it?"""
@@ -349,7 +342,7 @@ class Subject:
         dims = (d_mu / mu).median(dim=0).values  # (D,)
         if not all(close(a[:1], b[:1], 1e-3) for a, b in alone):
             yield "batch term", "note", "The slope in mu of an image changes with other images"
-            yield "kl formula", "open", "the term on mu and logvar is none of each image"
+            return "the term on mu and logvar is none of each image"
         elif not d_mu.any() and not d_t.any():
             yield "kl weight", "note", "The loss has no slope in mu or logvar: the KL weighs 0"
             yield "kl formula", "open", "there is no KL"
@@ -362,11 +355,8 @@ class Subject:
             self.dims, self.kl_scale = dims, float(dims.mean())
             low, high = (float(v) / self.kl_scale for v in dims.aminmax())
             if not near(low, high):
-                yield (
-                    "kl weight",
-                    "note",
-                    f"Its dimensions weigh {low:.3g} to {high:.3g} of their mean",
-                )
+                seen = f"Its dimensions weigh {low:.3g} to {high:.3g} of their mean"
+                yield "kl weight", "note", seen
             used = dims.abs() > 1e-6 * dims.abs().max()
             yield from self._reading((d_t / dims)[:, used], t[:, used])
 
@@ -375,20 +365,20 @@ class Subject:
         t = t.detach().requires_grad_()
         rise = {k: torch.autograd.grad(f(t).sum(), t)[0] / 2 for k, (f, _) in READINGS.items()}
         fall = {k: rise[k] / f(t.detach()) for k, (f, _) in READINGS.items()}
-        factors = {k: factor_of(slope, rise[k] - fall[k]) for k in READINGS}  # of sigma^2, its log
-        known = next((k for k in READINGS if factors[k]), "")
-        if near(factors.get(known, 0.0), 1):
-            self.reading = known
-        elif known:
-            seen = f"The part with logvar weighs {factors[known]:.3g} times the part with mu"
-            yield "kl formula", "fault", f"{seen}: a 1/2 is missing, or terms are swapped"
-        else:
-            for one, other in product(READINGS, READINGS):
-                if close(slope, rise[one] - fall[other]):
-                    seen = f"The KL takes logvar for {one} in sigma^2 and for {other} in its log"
-                    yield "variance", "fault", seen
-                    return
-            yield "kl formula", "fault", "The slope in logvar is that of no KL to N(0, I)"
+        for one, other in [*zip(READINGS, READINGS), *permutations(READINGS, 2)]:
+            factor = factor_of(slope, rise[one] - fall[other])  # of sigma^2, of its log
+            if one == other and near(factor, 1):
+                self.reading = one
+            elif one == other and factor:
+                seen = f"The part with logvar weighs {factor:.3g} times the part with mu"
+                yield "kl formula", "fault", f"{seen}: a 1/2 is missing, or terms are swapped"
+            elif near(factor, 1):
+                seen = f"The KL takes logvar for {one} in sigma^2 and for {other} in its log"
+                yield "variance", "fault", seen
+            else:
+                continue
+            return
+        yield "kl formula", "fault", "The slope in logvar is that of no KL to N(0, I)"
 
     def free_bits(self) -> Seen:
         """Has the KL the same weight near the prior, where a floor would make it free?"""
@@ -403,23 +393,18 @@ class Subject:
         """Does the loss of a batch grow with it (a sum), or stay (a mean), in D and KL alike?"""
         if not self.slope[0].any():
             yield "detached", "fault", "The loss has no slope in the reconstruction"
-            for name in ("batch size", "batch sum"):
-                yield name, "open", "the loss has no slope in the reconstruction"
-            return
+            return "the loss has no slope in the reconstruction"
         twice = self.slopes(*(torch.cat([v, v]) for v in self.planted))
-        pairs = [(old, new[: len(old)]) for old, new in zip(self.slope, twice)]
-        shares = [float((old * new).sum() / old.square().sum()) for old, new in pairs[:2]]
+        pairs = zip(self.slope[:2], twice)
+        shares = [float((a * b[: len(a)]).sum() / a.square().sum()) for a, b in pairs]
         if not self.kl_scale:
             yield "batch size", "open", UNKNOWN["reading"]
             shares[1] = shares[0]
         averaged = tuple(near(share, 0.5) for share in shares)  # 1/2 is left in a mean, 1 in a sum
         if not all(near(share, 1, 0.5) for share in shares):
-            seen = (
-                "Twice the images leave {:.3g} of the slope of D in one image, {:.3g} of the KL's"
-            )
+            seen = "Twice the images leave {:.3g} of the slope of D in an image, {:.3g} of the KL's"
             yield "batch size", "fault", seen.format(*shares)
-            yield "batch sum", "open", "the loss is neither a sum nor a mean"
-            return
+            return "the loss is neither a sum nor a mean"
         if not any(averaged):
             yield "batch sum", "note", "The loss is a sum over the images of a batch"
         if not self.pixel and averaged[0] != averaged[1]:
@@ -547,7 +532,7 @@ class Subject:
             fit = f"as if it were {fits[0]}" if fits else "as none of these"
             yield "variance", "fault", f"{seen} in the first; the noise has {sigma[0]:.3g}, {fit}"
         elif len(fits) > 1:
-            yield "variance", "open", "every sigma is too close to 1 to tell"
+            return "every sigma is too close to 1 to tell"
 
     def detached(self) -> Seen:
         """Do the weights of mu alone, and those of logvar alone, move the reconstruction?"""
@@ -559,11 +544,11 @@ class Subject:
             found = torch.autograd.grad(mixed, weights, retain_graph=True, materialize_grads=True)
             return torch.cat([slope.flatten() for slope in found])
 
-        recon, mu, t = reach(run.recon), reach(run.mu), reach(run.t)
+        recon, mu, t = map(reach, (run.recon, run.mu, run.t))
         alone = {"mu": (mu != 0) & (t == 0), "logvar": (t != 0) & (mu == 0)}
         deaf = [f"{int(own.sum())} of {k}" for k, own in alone.items() if not recon[own].any()]
         if torch.equal(still.recon, run.recon) or not all(own.any() for own in alone.values()):
-            yield "detached", "open", "the decoder ignores z, or mu and logvar share all weights"
+            return "the decoder ignores z, or mu and logvar share all weights"
         elif deaf:
             seen = f"The reconstruction has slope 0 in weights of one head alone: {', '.join(deaf)}"
             yield "detached", "fault", seen
@@ -571,10 +556,9 @@ class Subject:
     def modes(self) -> Seen:
         """Is the loss the same in eval and train mode when z = mu in both?"""
         runs = [self.run(0.0, train) for train in (False, False, True)]
-        losses = (self.value(run.recon, self.images, run.mu, run.t).item() for run in runs)
-        low, again, high = losses
+        low, again, high = (self.value(r.recon, self.images, r.mu, r.t).item() for r in runs)
         if not math.isclose(low, again, rel_tol=1e-6):  # a GPU may add in another order
-            yield "modes", "open", "the loss changes without a change of mode"
+            return "the loss changes without a change of mode"
         elif not math.isclose(low, high, rel_tol=1e-5, abs_tol=1e-5):
             seen = f"With z = mu the loss is {low:.5g} in eval mode and {high:.5g} in train mode"
             yield "modes", "note", seen
@@ -586,10 +570,10 @@ class Subject:
         low, high = ends.get(self.pixel, (0.1, 0.9))
         third = torch.arange(recon.numel(), device=recon.device).view_as(recon) % 3 == 0
         tried = {f"for outputs of {low:g} and {high:g}": {0: torch.where(third, low, high)}}
-        far = min(20.0, 0.8 * math.log(torch.finfo(own.t.dtype).max))  # half precision ends at 11
-        for power in (-far, far):
-            value = READINGS[self.reading or "log sigma^2"][1](power)
-            tried[f"for sigma^2 = exp({power:.3g})"] = {3: torch.full_like(t, value)}
+        top = math.log(torch.finfo(own.t.dtype).max)
+        place = READINGS[self.reading or "log sigma^2"][1]
+        for power in (-min(20.0, 0.8 * top), min(20.0, 0.8 * top)):  # half precision ends at 11
+            tried[f"for sigma^2 = exp({power:.3g})"] = {3: torch.full_like(t, place(power))}
         if self.outputs:
             tried["on these images"] = dict(enumerate((own.recon, self.images, own.mu, own.t)))
         elif not self.finite:
@@ -602,9 +586,9 @@ class Subject:
                 yield "not finite", "fault", f"The slope of the loss is not finite {where}"
                 return
         if not self.reading:
-            yield "not finite", "open", UNKNOWN["reading"]
-        elif "log" in self.reading:
-            limit = READINGS[self.reading][1](math.log(torch.finfo(own.t.dtype).max))
+            return UNKNOWN["reading"]
+        if "log" in self.reading:
+            limit = place(top)
             beyond = torch.full_like(t, limit + 10)
             if not self._finite_at({3: beyond}) and self._passes(limit):
                 seen = f"Nothing keeps logvar below {limit:.3g}, where sigma^2 becomes infinite"
@@ -612,23 +596,25 @@ class Subject:
 
     def _finite_at(self, changed: dict[int, Tensor]) -> bool:
         """Are the slopes finite, in the model's type, with these in the place of the planted?"""
-        plants = [changed.get(k, v).to(self.own.recon.dtype) for k, v in enumerate(self.planted)]
-        return all(bool(slope.isfinite().all()) for slope in self.slopes(*plants))
+        plants = (changed.get(k, v).to(self.own.recon.dtype) for k, v in enumerate(self.planted))
+        return finite(*self.slopes(*plants))
 
     def _passes(self, limit: float) -> bool:
         """Does logvar pass a limit for some weights, in this model with noise in their place?"""
-        own = self.model
-        try:
-            for power in range(-3, 6):  # in small steps: far beyond the limit a model may fail
-                self.model = copy_of(own)
-                with torch.no_grad(), seeded(0, self.images.device):
-                    for weight in self.model.parameters():
-                        weight.normal_(0, 4.0**power)
-                if bool((self.run(0.0, train=False).t > limit).any()):
-                    return True
-            return False
-        finally:
-            self.model = own
+        other = copy.copy(self)
+        for power in range(-3, 6):  # in small steps: far beyond the limit a model may fail
+            other.model = copy_of(self.model)
+            with torch.no_grad(), seeded(0, self.images.device):
+                for weight in other.model.parameters():
+                    weight.normal_(0, 4.0**power)
+            if bool((other.run(0.0, train=False).t > limit).any()):
+                return True
+        return False
+
+
+def finite(*tensors: Tensor) -> bool:
+    """No NaN and no infinity."""
+    return all(bool(v.isfinite().all()) for v in tensors)
 
 
 def close(a: Tensor, b: Tensor, tolerance: float = 2e-3) -> bool:
