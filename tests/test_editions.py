@@ -30,6 +30,7 @@ def small_lesson(folder: Path) -> Path:
         code("print(6 * 7)", "42\n"),
         text("Then a long one."),
         code(LONG),
+        code("assert 6 * 7 == 42  # guarded", tags=("guard",)),
         text("### Exercise\n\nWrite `double`. See [lesson 2](02_next.ipynb)."),
         code("double = None", tags=("exercise",)),
         text("<details><summary>Hint</summary>\n\nTwo of them.\n\n</details>\n\nSolution: add."),
@@ -68,7 +69,7 @@ def deck(path: Path) -> Path:
 
 def test_students_get_no_solution_no_output_and_no_badge(path: Path, tmp_path, capsys) -> None:
     nb = read(editions.student(path, tmp_path))
-    assert [tags(cell) for cell in code_cells(nb)] == [[], [], ["exercise"], []]
+    assert [tags(cell) for cell in code_cells(nb)] == [[], [], ["guard"], ["exercise"], []]
     assert all(cell.outputs == [] and cell.execution_count is None for cell in code_cells(nb))
     assert "badge" not in nb.cells[0].source
     assert nb.cells[7].source.endswith("Two of them.\n\n</details>")
@@ -119,6 +120,10 @@ def test_slides_begin_at_headings_predictions_and_when_one_is_full(deck: Path) -
     assert exercise.startswith("Exercise") and "return 2 * x" not in exercise
     assert "Solution" not in exercise
     assert sections(deck)[1][-1].select_one("details p").get_text() == "Two of them."
+
+
+def test_slides_leave_out_what_only_guards_a_claim(path: Path, deck: Path) -> None:
+    assert "guarded" in path.read_text("utf-8") and "guarded" not in deck.read_text("utf-8")
 
 
 def test_slides_ask_the_network_for_nothing(deck: Path) -> None:

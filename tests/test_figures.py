@@ -26,7 +26,7 @@ def test_the_model_is_that_of_the_first_lesson(digits, monkeypatch):
     model = figures.first_lesson_model(digits)
     torch.manual_seed(0)
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), VAE().parameters()))
-    assert calls == [((digits,), {})]  # 3,000 steps and seed 0 are the defaults
+    assert calls == [((digits,), {"binarize": True})]  # 3,000 steps and seed 0 are the defaults
 
 
 def test_three_rows_are_inputs_reconstructions_and_samples(vae, digits):

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 
 from explorer_page import write
 from vaelab import VAE, Digits, diagrams, fit, load_mnist, plotting
+from vaelab.training import evaluation_images
 
 ROOT = Path(__file__).resolve().parent.parent
 COLUMNS = 12
@@ -55,7 +56,7 @@ def first_lesson_model(digits: Digits) -> VAE:
     """
     torch.manual_seed(0)
     model = VAE()
-    fit(model, digits)
+    fit(model, digits, binarize=True)
     return model
 
 
@@ -74,6 +75,7 @@ def draw(folder: Path) -> list[Path]:
     diagram_paths = diagrams.write_all(folder)
     digits = load_mnist("5k")
     model = first_lesson_model(digits)
+    digits = digits._replace(test=evaluation_images(digits, binarize=True))  # as in the lessons
     reconstructions_and_samples(model, digits).savefig(picture)
     plt.close("all")
     return [*diagram_paths, picture, *write(model, digits, folder)]

@@ -31,9 +31,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 SOURCE = "{HERE}"  # `make publish` writes the address of the repository here
-above = Path("{HERE}").resolve()
-if not find_spec("vaelab") and (above / "vaelab" / "lesson.py").is_file():
-    sys.path.insert(0, str(above))
+if not find_spec("vaelab") and Path("{HERE}", "vaelab", "lesson.py").is_file():
+    sys.path.insert(0, str(Path("{HERE}").resolve()))
 elif not find_spec("vaelab"):
     if "://" not in SOURCE:
         raise ModuleNotFoundError("Open a copy of the repository, or write its address into SOURCE")

@@ -454,7 +454,6 @@ def collect(finished: list[dict[str, Any]], before: dict[str, Any]) -> dict[str,
         "protocol": protocol(kept),
         "runs": {key: kept[key] for key in sorted(kept, key=order.__getitem__)},
         "pruning": dict(sorted(experiments.items())),
-        "earlier": before.get("earlier", {}),
     }
 
 

@@ -344,7 +344,7 @@ class Subject:
     def kl(self) -> Seen:
         """Are the slopes in mu and t those of a KL to N(0, I), and what is t to it?"""
         mu, t, d_mu, d_t = (v.flatten(1) for v in (*self.planted[2:], *self.slope[1:]))
-        others = [torch.cat([v[:1], v[1:] / 2]) for v in self.planted[2:]]
+        others = [v[:1].lerp(v, 0.1) for v in self.planted[2:]]  # near the first: within a kernel
         alone = zip(self.slopes(*self.planted[:2], *others)[1:], self.slope[1:])
         dims = (d_mu / mu).median(dim=0).values  # (D,)
         if not all(close(a[:1], b[:1], 1e-3) for a, b in alone):
@@ -513,8 +513,9 @@ class Subject:
                 still, moved = (self.run(level, train, kind="uniform") for level in (0.0, 1.0))
             shapes = [shape for kind, shape in moved.drawn if kind == "normal"]
             pairs = [(a.flatten(), b.flatten()) for a, b in zip(still.held, moved.held)]
-            moves = (close(a, mu, 1e-5) and not close(b, a, 1e-6) for a, b in pairs)
-            k = max((k for k, is_z in enumerate(moves) if is_z), default=None)  # the last is z
+            here = ((k, a, b) for k, (a, b) in enumerate(pairs) if a.device == mu.device)
+            moved_on = [k for k, a, b in here if close(a, mu, 1e-5) and not close(b, a, 1e-6)]
+            k = max(moved_on, default=None)  # the last is z
             same = close(still.recon, moved.recon, 1e-6) and close(first.recon, again.recon, 1e-4)
             wrong = ""
             if k is not None and shapes:

@@ -19,7 +19,7 @@ def load_results() -> dict[str, Any]:
     Returns:
         ``"protocol"``; ``"runs"``: ``{"5k/binary/mlp/3000/vanilla/0": {...}, ...}``, a key being
         data, targets, decoder, steps, objective and seed; ``"pruning"``: the four arms of that
-        experiment, by seed; ``"earlier"``: runs of an older protocol, without steps in their keys.
+        experiment, by seed.
     """
     return json.loads(RESULTS.read_text(encoding="utf-8"))
 
@@ -30,7 +30,7 @@ def runs_of(
     targets: str,
     decoder: str,
     objective: str,
-    steps: int | None = None,
+    steps: int,
 ) -> list[dict[str, Any]]:
     """The runs of one objective in one setting.
 
@@ -40,14 +40,14 @@ def runs_of(
         targets: ``"grey"`` or ``"binary"``.
         decoder: ``"mlp"`` or ``"row"``.
         objective: such as ``"vanilla"``.
-        steps: the budget; None looks among the runs of the older protocol.
+        steps: the budget.
 
     Returns:
         A dictionary for each seed.
     """
-    runs = results["earlier" if steps is None else "runs"].values()
-    names = ("data", "targets", "decoder", "objective") + (("steps",) if steps else ())
-    wanted = [data, targets, decoder, objective, steps][: len(names)]
+    names = ("data", "targets", "decoder", "objective", "steps")
+    wanted = [data, targets, decoder, objective, steps]
+    runs = results["runs"].values()
     return [run for run in runs if [run[name] for name in names] == wanted]
 
 

@@ -57,7 +57,7 @@ def choose(choice: Any, options: dict[str, str], best: str) -> Answer:
     """Whether the best of some options was chosen, and what to say about the one that was."""
     if blank(choice):
         return NOTHING
-    choice = choice.strip(" ().").lower() if isinstance(choice, str) else choice
+    choice = choice.strip(" \t\n().").lower() if isinstance(choice, str) else choice
     if not isinstance(choice, str) or choice not in options:
         return Answer(False, f"Choose one of {', '.join(map(repr, options))}; got {choice!r}.")
     return Answer(choice == best, options[choice])
