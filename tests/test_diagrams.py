@@ -100,18 +100,18 @@ def test_controller_is_a_closed_loop():
     assert set(edges) - {("controller", "controller")} == wanted  # the axis of KL_d is an arrow too
 
 
-def test_every_yes_leads_down_to_a_remedy_and_every_no_to_the_next_question():
+def test_every_yes_leads_right_to_a_remedy_and_every_no_down_to_the_next_question():
     edges = [
         [tuple(round(float(c), 2) for c in end) for end in (tail, head)]
         for tail, head, _ in arrows(drawn("symptom-diagnosis-remedy"))
     ]
-    down = [(a, b) for a, b in edges if a[0] == b[0]]
+    down = sorted(((a, b) for a, b in edges if a[0] == b[0]), reverse=True)
     across = [(a, b) for a, b in edges if a[1] == b[1]]
-    columns = sorted({a[0] for a, _ in down})
-    assert len(columns) == len(diagrams.CASES) == len(across) and len(down) == 2 * len(columns)
-    assert [a[0] for a, _ in sorted(across)] == columns
-    assert [b[0] for _, b in sorted(across)][:-1] == columns[1:]
-    assert all(a[1] > b[1] for a, b in down)
+    rows = sorted({a[1] for a, _ in across}, reverse=True)
+    assert len(rows) == len(diagrams.CASES) == len(down) and len(across) == 2 * len(rows)
+    assert [a[1] for a, _ in down] == rows
+    assert [b[1] for _, b in down][:-1] == rows[1:] and down[-1][1][1] < rows[-1]
+    assert all(a[0] < b[0] for a, b in across)
 
 
 def test_elbo_decomposition_adds_up_to_two_bars_of_one_length():

@@ -215,7 +215,7 @@ WRONG: dict[str, dict[str, Any]] = {
         "A: a stranger's z is dear": ("collapse", "collapse", "wasted", "nothing"),
         "A: 18 of its dimensions": ("nothing", "collapse", "wasted", "nothing"),
         "B: a stranger's z does as well": ("unused", "nothing to repair", "wasted", "nothing"),
-        "C: all 32 move": ("unused", "collapse", "unused", "nothing"),
+        "C: all 32 are alive": ("unused", "collapse", "unused", "nothing"),
         "D: the information is at its ceiling": ("unused", "collapse", "wasted", "wasted"),
         "A: choose one of": ("dead", "collapse", "wasted", "nothing"),
         "for each of A, B, C and D": ("unused", "collapse"),
@@ -249,7 +249,7 @@ WRONG: dict[str, dict[str, Any]] = {
         "exceeds 1": lambda g, x, lam, low: controller(g, x, lam, low, 9),
         "Nothing keeps": lambda g, x, lam, low: controller(g, x, lam, 0, 9),
         "swapped": lambda g, x, lam, low: controller(g, x, lam, low, 1, up=0.9, down=1.1),
-        "No dead": lambda g, x, lam, w: controller(g, x, lam, w, 1, band=0.01),
+        "No band": lambda g, x, lam, w: controller(g, x, lam, w, 1, band=0.01),
         "A number is": lambda g, x, lam, w: controller(g, x, lam, w, 1, band=0.13),
         "gamma moves by 0.1": lambda g, x, lam, low: torch.where(
             x > 0.55, g + 0.1, torch.where(x < 0.45, g - 0.1, g)

@@ -284,7 +284,7 @@ def _gradient_path(ax: Axes, left: float, z: Patch) -> tuple[Patch, Patch]:
 
 
 def controller() -> Figure:
-    """Draw the loop of per-dimension soft free bits, with its dead band.
+    """Draw the loop of per-dimension soft free bits, with the band in which gamma rests.
 
     Returns:
         the Figure: KL_d, the controller that moves gamma_d, the weighted loss, the optimizer.
@@ -298,7 +298,7 @@ def controller() -> Figure:
     weighted = r"loss  $D + \sum_d \gamma_d\, \mathrm{KL}_d$"
     loss = _box(ax, (8.75, 1.7), (5.0, 1.5), weighted, COLORS["elbo"], font=20)
     _region(ax, (4.5, 3.4), (12.8, 6.65), COLORS["gamma"], 0.1)
-    _dead_band(ax)
+    _resting_band(ax)
     _arrow(ax, kl, (4.5, 5.0), COLORS["rate"])
     _arrow(ax, (8.75, 3.4), loss, COLORS["gamma"])
     _text(ax, (9.15, 2.92), r"$\gamma_d$", size=20, color=COLORS["gamma"])
@@ -312,7 +312,7 @@ def controller() -> Figure:
     figure.set_label(
         "A loop. The batch average of the KL of dimension d goes to the controller of that "
         "dimension. Below (1 - tau) lambda it lowers gamma, times 1 - r, down to a floor; within "
-        "the dead band around lambda gamma rests; above (1 + tau) lambda it raises gamma, times "
+        "the band around lambda gamma rests; above (1 + tau) lambda it raises gamma, times "
         "1 + r, up to 1. Gamma weighs the KL in the loss D + sum of gamma times KL, whose gradient "
         "makes the optimizer's step, and the next batch begins the loop again. Gamma never exceeds "
         "1, so lambda is a floor and not a set point."
@@ -320,7 +320,7 @@ def controller() -> Figure:
     return figure
 
 
-def _dead_band(ax: Axes) -> None:
+def _resting_band(ax: Axes) -> None:
     """Draw the axis of KL_d, the band around lambda, and what gamma does in each of three zones."""
     low, high = 7.6, 9.9
     _text(ax, (8.75, 6.33), "controller of dimension $d$", size=16)
@@ -336,7 +336,7 @@ def _dead_band(ax: Axes) -> None:
         _text(ax, (at, 5.6), name, size=16)
     zones = (
         (6.05, "too little", r"$\gamma_d \leftarrow \max(\gamma_{\min}, (1-r)\,\gamma_d)$"),
-        (8.75, "dead band", r"$\gamma_d$ rests"),
+        (8.75, "in between", r"$\gamma_d$ rests"),
         (11.3, "enough", r"$\gamma_d \leftarrow \min(1, (1+r)\,\gamma_d)$"),
     )
     for at, name, rule in zones:
@@ -348,55 +348,62 @@ def remedies() -> Figure:
     """Draw what to ask of a VAE that looks odd, what the answer means, and what to do.
 
     Returns:
-        the Figure: four questions from left to right; the first yes leads down to its remedy.
+        the Figure: five questions from top to bottom; the first yes leads right to its remedy.
     """
-    figure, ax = _canvas(14.2, 6.6)
-    columns = (1.85, 5.25, 8.65, 12.05)
-    rows = ((5.45, COLORS["q"]), (3.35, COLORS["distortion"]), (1.2, COLORS["rate"]))
-    for at, name in zip((6.4, 4.3, 2.25), ("ask", "diagnosis", "remedy")):
-        _text(ax, (0.15, at), name, size=13, color="#555555", ha="left")
+    figure, ax = _canvas(14.4, 9.3)
+    columns = ((2.65, 4.7, COLORS["q"]), (7.45, 3.5, COLORS["distortion"]))
+    columns += ((11.9, 4.5, COLORS["rate"]),)
+    for (at, *_), name in zip(columns, ("ask", "diagnosis", "remedy")):
+        _text(ax, (at, 9.0), name, size=16, color="#555555")
     boxes = [
-        [_box(ax, (x, y), (2.9, 1.45), text, color) for (y, color), text in zip(rows, texts)]
-        for x, texts in zip(columns, CASES)
+        [
+            _box(ax, (x, 8.1 - 1.6 * n), (w, 1.2), told, c, font=16)
+            for (x, w, c), told in zip(columns, case)
+        ]
+        for n, case in enumerate(CASES)
     ]
+    last = _box(ax, (2.65, 0.4), (4.7, 0.6), "none of these", GREY, font=16)
     for question, diagnosis, remedy in boxes:
         _arrow(ax, question, diagnosis)
         _arrow(ax, diagnosis, remedy)
-        _text(ax, (_center(question)[0] + 0.35, 4.4), "yes")
-    for (left, *_), (right, *_) in pairwise(boxes):
-        _arrow(ax, left, right)
-        _text(ax, ((_center(left)[0] + _center(right)[0]) / 2, 5.75), "no", size=13)
-    _text(ax, (13.78, 5.75), "no", size=13)
-    _arrow(ax, boxes[-1][0], (14.1, 5.45))
-    _text(ax, (7.1, 0.2), "four times no: nothing to repair", size=14, color="#444444")
+        _text(ax, (5.35, _center(question)[1] + 0.2), "yes", size=15)
+    for upper, lower in pairwise([*(row[0] for row in boxes), last]):
+        _arrow(ax, upper, lower)
+        _text(ax, (2.95, _center(upper)[1] - 0.8), "no", size=15)
     told = [" ".join(part.replace("\n", " ") for part in case) for case in CASES]
     figure.set_label(
-        "Four questions from left to right, each with a diagnosis and a remedy below it if the "
-        f"answer is yes. {'. '.join(told)}. Four times no: nothing to repair."
+        "Five questions from top to bottom, each with a diagnosis and a remedy beside it if the "
+        f"answer is yes. {'. '.join(told)}. Five times no: none of these."
     )
     return figure
 
 
 CASES = (
     (
+        "Is there a floor or $\\gamma < 1$, and are\n$-$ELBO and NLL worse than without?",
+        "an expensive floor",
+        "remove or lower it",
+    ),
+    (
         "Does a stranger's $z$\ncost (almost) nothing?",
-        "collapse:\nthe decoder does\nwithout $z$",
-        "no code needed: drop $z$\nlikelihood: warm up\ncode: floor the total",
+        "collapse: the decoder\ndoes without $z$",
+        "no code needed: drop $z$\nlikelihood: warm up, compare NLL\n"
+        "code: long warm-up, or total floor",
     ),
     (
-        "Is $R$ far above the\ninformation, and that\nbelow its ceiling?",
-        "wasted nats:\n$q(z)$ is far from\nthe prior",
-        "lower the floor, or\none for the total",
+        "Is $R$ far above the information,\nand that below its ceiling?",
+        "wasted nats: $q(z)$\nis far from the prior",
+        "lower the floor, or\nset one for the total",
     ),
     (
-        "Is $-$ELBO worse and\nthe NLL not?",
-        "a wider gap:\nthe encoder pays,\nnot the model",
-        "judge by the NLL,\nor improve $q$",
+        "Is $-$ELBO worse than the\nbaseline's, and the NLL not?",
+        "a wider gap: the encoder\npays, not the model",
+        "drop the floor, train the encoder\nfurther; if it stays, a richer $q$",
     ),
     (
         "Are some KL$_d$ near 0?",
-        "unused dimensions:\na saving",
-        "leave them, or\nprune them",
+        "unused dimensions:\na saving at this noise",
+        "$s$ set by hand (MSE): fit it first;\nelse leave or prune them",
     ),
 )
 

@@ -48,7 +48,9 @@ def check_diagnoses(attempt: Any) -> Answer:
             return Answer(False, f"{model}: choose one of {choices}; got {given[model]!r}.")
         if first != right:
             return Answer(False, f"{model}: {why[first]}")
-    return Answer(True, "B has more active units than A, and it is B that has collapsed.")
+    return Answer(
+        True, "Active units tell none of the four apart; R, the information and the alive ones do."
+    )
 
 
 SPOKEN = "a stranger's z is dear, so the decoder listens. Hint: a collapse has three signs."
@@ -59,7 +61,7 @@ VERDICTS: dict[str, tuple[str, dict[str, str]]] = {  # the right first word, and
         {
             "collapse": SPOKEN,
             "wasted": FULL,
-            "nothing": "18 of its dimensions do not move. Hint: what are they called?",
+            "nothing": "18 of its dimensions carry nothing. Hint: what are they called?",
         },
     ),
     "B": (
@@ -74,7 +76,7 @@ VERDICTS: dict[str, tuple[str, dict[str, str]]] = {  # the right first word, and
         "wasted",
         {
             "collapse": "3.1 nats of information are not none. Hint: how many nats does it pay?",
-            "unused": "all 32 move. Hint: compare R with the information, which has room to 6.9.",
+            "unused": "all 32 are alive. Hint: compare R with the information, with room to 6.9.",
             "nothing": "it pays 16.0 nats for 3.1. Hint: the information is below its ceiling.",
         },
     ),
@@ -83,7 +85,7 @@ VERDICTS: dict[str, tuple[str, dict[str, str]]] = {  # the right first word, and
         {
             "collapse": SPOKEN,
             "wasted": FULL,
-            "unused": "all 32 move. Hint: compare with A.",
+            "unused": "all 32 are alive. Hint: compare with A.",
         },
     ),
 }
@@ -190,7 +192,7 @@ def check_next_gamma(attempt: Any) -> Answer:
         (moved(up, down).clamp(min=0.01), "gamma exceeds 1. Hint: clamp from both sides."),
         (moved(up, down), "Nothing keeps gamma in [floor, 1]. Hint: clamp after the move."),
         (moved(down, up).clamp(0.01, 1), "Up and down are swapped. Hint: the starved pay less."),
-        (no_band.clamp(0.01, 1), "No dead band. Hint: within 10 % of lam nothing moves."),
+        (no_band.clamp(0.01, 1), "No band. Hint: within 10 % of lam gamma rests."),
         (added.clamp(0.01, 1), "gamma moves by 0.1. Hint: by 10 % of itself."),
     ]
     given = {"gamma": gamma, "level": level, "lam": 0.5, "floor": 0.01}
@@ -265,6 +267,6 @@ def check_reading(choice: Any) -> Answer:
         "a": "A small weight marks what the ELBO would leave unused. Hint: 1 - gamma is a price.",
         "b": "lam is a floor: 1.6 nats satisfy it, and gamma = 1 is right. Hint: equation 3.10.",
         "c": "evaluate knows no weights: its -ELBO is D + R at the full price. Hint: lesson 2.",
-        "d": "Of the next nat, 0.02 come back as a lower distortion; the bound loses 0.98.",
+        "d": "Of a small delta 2 % come back as a lower distortion; the bound loses 0.98 delta.",
     }
     return choose(choice, options, "d")

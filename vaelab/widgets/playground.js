@@ -7,7 +7,7 @@ const TINY = 1.4e-45; // the smallest positive float32: a weight below counts as
 export const formulas = {
   prepare: (data) => data,
 
-  /** Two like dimensions under the controller, the first starved at the beginning: kl and gamma of each at every step. */
+  /** Two identical dimensions under the controller, the first starved at the beginning: kl and gamma of each at every step. */
   run({ steps, pace }, { strength, starved, floor, init, lam, tolerance, step }) {
     let kl = [starved ? 0 : Math.max(0, strength), Math.max(0, strength)];
     let gamma = [init, init];
@@ -87,12 +87,12 @@ export default explorer(formulas, (ui, known) => {
     });
     if (starved) top.bar(0, starved, 0, high, shade);
     top.bar(0, steps, (1 - tolerance) * lam, (1 + tolerance) * lam, ui.color("band"), 0.6);
-    top.line(times, of(trace.kl, 1), grey, dashed);
+    if (starved) top.line(times, of(trace.kl, 1), grey, dashed);
     top.line(times, of(trace.kl, 0), ui.color("rate"), { width: 3.5 });
     const names = [
       ["this dimension", ui.color("rate")],
-      ["the same, never starved", grey, [7, 5]],
-      ["dead band", ui.color("band")],
+      ...(starved ? [["the same, never starved", grey, [7, 5]]] : []),
+      ["γ rests", ui.color("band")],
     ];
     top.legend(names, { right: true });
     if (starved >= steps / 10) top.text("starved", starved / 2, high, { dy: 16 });
@@ -113,8 +113,9 @@ export default explorer(formulas, (ui, known) => {
       bottom.line([0, steps], [floor, floor], ui.ink, { width: 1.5, dash: [2, 4] });
       bottom.text("floor", steps, floor, { dx: -6, dy: -10, align: "right", size: 14 });
     }
-    bottom.line(times, of(trace.gamma, 1), grey, dashed);
+    if (starved) bottom.line(times, of(trace.gamma, 1), grey, dashed);
     bottom.line(times, of(trace.gamma, 0), ui.color("gamma"), { width: 3.5 });
-    show(numbers);
+    const { recovery, ...others } = numbers;
+    show(starved ? { recovery, ...others } : others);
   };
 });

@@ -68,7 +68,7 @@ class SoftFreeBitsPlayground(Explorer):
         }
 
     def draw(self, figure: Figure, **values: Any) -> None:
-        """KL with the dead band above gamma, over the steps of the run."""
+        """KL with the band in which gamma rests, above gamma, over the steps of the run."""
         top, bottom = figure.subplots(2, 1, sharex=True)
         (pairs, gammas), steps = self.run(**values), np.arange(self.steps)
         half = values["tolerance"] * values["lam"]
@@ -77,11 +77,12 @@ class SoftFreeBitsPlayground(Explorer):
             values["lam"] + half,
             color=COLORS["band"],
             alpha=0.6,
-            label="dead band",
+            label=r"$\gamma$ rests",
         )
         for ax, lines, color in ((top, pairs, "rate"), (bottom, gammas, "gamma")):
-            ax.axvspan(0, values["starved"], color="#DDDDDD", label="starved")
-            ax.plot(steps, lines[:, 1], "--", color="#777777", lw=1.6, label="never starved")
+            if values["starved"]:
+                ax.axvspan(0, values["starved"], color="#DDDDDD", label="starved")
+                ax.plot(steps, lines[:, 1], "--", color="#777777", lw=1.6, label="never starved")
             ax.plot(steps, lines[:, 0], color=COLORS[color], lw=2.6, label="this dimension")
         top.set(xlim=(0, self.steps), ylim=(0, None), ylabel="KL in nats")
         bottom.set(yscale="log", xlabel="step", ylabel=r"weight $\gamma$")
@@ -90,15 +91,17 @@ class SoftFreeBitsPlayground(Explorer):
         said = f"{steps_needed:.0f} steps after the starved phase"
         if math.isinf(steps_needed):
             said = f"not within the {self.steps} steps shown"
-        floor = f"floor {values['floor']:g}, starved for {values['starved']:.0f} steps"
-        figure.suptitle(f"{floor}: recovery {said}")
+        told = f"floor {values['floor']:g}"
+        if values["starved"]:
+            told += f", starved for {values['starved']:.0f} steps: recovery {said}"
+        figure.suptitle(told)
 
 
 def recovery(kl: np.ndarray, starved: int, near: float) -> float:
     """Steps that a starved dimension needs to come back for good.
 
     Args:
-        kl: (T, 2), the starved dimension and its like that was not.
+        kl: (T, 2), the starved dimension and an identical one that was not.
         starved: steps of the starved phase.
         near: largest difference between the two that counts as recovered, nats.
 
