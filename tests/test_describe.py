@@ -145,7 +145,6 @@ def test_gaps_and_empty_groups_are_no_numbers() -> None:
         (diagrams.reparameterization, "gradient"),
         (diagrams.controller, "floor and not a set point"),
         (diagrams.remedies, "collapse: the decoder does without z"),
-        (diagrams.elbo_decomposition, "gap"),
     ],
 )
 def test_drawings_have_words_of_their_own(draw, word: str) -> None:

@@ -114,19 +114,6 @@ def test_every_yes_leads_right_to_a_remedy_and_every_no_down_to_the_next_questio
     assert all(a[0] < b[0] for a, b in across)
 
 
-def test_elbo_decomposition_adds_up_to_two_bars_of_one_length():
-    ax = drawn("elbo-plus-gap-is-log-evidence").axes[0]
-    bars = [p for p in ax.patches if not isinstance(p, FancyArrowPatch)]
-    rows = {}
-    for bar in bars:
-        rows.setdefault(round(bar.get_y(), 3), []).append(
-            (bar.get_x(), bar.get_x() + bar.get_width())
-        )
-    (gap, evidence), (rate, distortion) = rows.values()
-    assert gap[1] == pytest.approx(evidence[0]) and rate[1] == pytest.approx(distortion[0])
-    assert (gap[0], evidence[1]) == pytest.approx((rate[0], distortion[1]))
-
-
 def test_every_figure_is_written_as_a_picture_with_a_description(tmp_path):
     paths = diagrams.write_all(tmp_path / "new" / "folder")
     assert [path.stem for path in paths] == NAMES

@@ -245,16 +245,6 @@ def test_kl_and_weights_are_aligned_by_kl():
     assert top.get_xlim() == bottom.get_xlim()
 
 
-def test_compare_kl_bars_shares_limits_and_marks_lambda():
-    other = np.array([0.5, 0.45, 3.25])
-    first, second = plotting.compare_kl_bars({"vanilla": KL, "soft free bits": other}, 0.5).axes
-    assert first.get_ylim() == second.get_ylim() and first.get_ylim()[1] >= 3.25
-    assert heights(second) == [3.25, 0.5, 0.45]
-    for ax in (first, second):
-        assert list(ax.lines[0].get_ydata()) == [0.5, 0.5]
-    assert second.get_title(loc="left") == "soft free bits: rate 4.2 nats"
-
-
 def test_kl_heatmap_puts_the_largest_final_kl_on_top():
     kl = torch.tensor([[0.9, 0.0, 0.1], [0.2, 0.0, 0.5], [0.1, 0.3, 2.0]])
     for given in (kl, list(kl.requires_grad_())):  # a history holds a list of tensors
@@ -264,12 +254,6 @@ def test_kl_heatmap_puts_the_largest_final_kl_on_top():
     bottom, top = ax.get_ylim()
     assert bottom > top  # rank 1, the first row, is drawn on top
     assert ax.figure.axes[1].get_ylabel() == "KL in nats"
-
-
-def test_active_units_curve_has_the_ceiling():
-    ax = plotting.active_units_curve([0, 5], {"vanilla": [3, 7]}, latent_dim=8)
-    assert list(line(ax, "vanilla").get_ydata()) == [3, 7]
-    assert list(line(ax, "all 8").get_ydata()) == [8, 8]
 
 
 # ---------------------------------------------------------------------------------------- the bound
@@ -352,7 +336,6 @@ SMALL = {  # a call of every function that takes an ax
     "schedule_curves": ({"a": (T3, T3)},),
     "kl_bars": (T3,),
     "kl_heatmap": (T3, D2),
-    "active_units_curve": (T3, {"a": T3}),
     "rate_distortion": ({"a": (T3, T3)},),
     "dot_with_spread": ({"a": T3},),
     "paired_differences": ({"vanilla": T3, "a": T3},),

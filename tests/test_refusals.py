@@ -654,25 +654,10 @@ TABLE: dict[str, Row] = {
         {"kl": T3, "weight_norms": T3},
         {"kl": (array(3), "kl|weight_norms"), "weight_norms": array(3)},
     ),
-    "compare_kl_bars": Row(
-        plotting.compare_kl_bars,
-        {"kls": {"a": T3}},
-        {"kls": (lines(3), "kls|b"), "lam": or_none(AT_LEAST_0)},
-    ),
     "kl_heatmap": Row(
         plotting.kl_heatmap,
         {"steps": T3, "kl": D2},
         {"steps": (array(3), "steps|kl"), "kl": array(3, 2), "ax": AXES},
-    ),
-    "active_units_curve": Row(
-        plotting.active_units_curve,
-        {"steps": T3, "counts": {"a": T3}},
-        {
-            "steps": (array(3), "steps|line"),
-            "counts": (lines(3), "counts|line"),
-            "latent_dim": or_none(COUNT),
-            "ax": AXES,
-        },
     ),
     "rate_distortion": Row(
         plotting.rate_distortion,

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Patch
 
 from .checks import check_sizes
-from .plotting import BLACK, COLORS, GREY
+from .plotting import COLORS, GREY
 
 INK = "#222222"
 PLUM = "#9A4A78"  # the encoder's colour, dark enough for letters
@@ -351,8 +351,8 @@ def remedies() -> Figure:
         the Figure: five questions from top to bottom; the first yes leads right to its remedy.
     """
     figure, ax = _canvas(14.4, 9.3)
-    columns = ((2.65, 4.7, COLORS["q"]), (7.45, 3.5, COLORS["distortion"]))
-    columns += ((11.9, 4.5, COLORS["rate"]),)
+    places, colors = ((2.65, 4.7), (7.45, 3.5), (11.9, 4.5)), ("q", "distortion", "rate")
+    columns = [(at, width, COLORS[name]) for (at, width), name in zip(places, colors)]
     for (at, *_), name in zip(columns, ("ask", "diagnosis", "remedy")):
         _text(ax, (at, 9.0), name, size=16, color="#555555")
     boxes = [
@@ -370,10 +370,14 @@ def remedies() -> Figure:
     for upper, lower in pairwise([*(row[0] for row in boxes), last]):
         _arrow(ax, upper, lower)
         _text(ax, (2.95, _center(upper)[1] - 0.8), "no", size=15)
-    told = [" ".join(part.replace("\n", " ") for part in case) for case in CASES]
     figure.set_label(
-        "Five questions from top to bottom, each with a diagnosis and a remedy beside it if the "
-        f"answer is yes. {'. '.join(told)}. Five times no: none of these."
+        "Five questions from top to bottom, each with a diagnosis and a remedy. A floor or gamma < 1, "
+        "with -ELBO and NLL worse than without: remove or lower it. A stranger's z costs (almost) "
+        "nothing, collapse: the decoder does without z; drop z, warm up, or floor the total. R far "
+        "above the information: lower the floor, or set one for the total. -ELBO worse than the "
+        "baseline's, NLL not: drop the floor, train the encoder further. Some KL near 0, unused "
+        "dimensions: fit a noise that was set by hand, else leave or prune them. Five times no: none "
+        "of these."
     )
     return figure
 
@@ -408,45 +412,6 @@ CASES = (
 )
 
 
-def elbo_decomposition() -> Figure:
-    """Draw log p(x) = ELBO + gap and -ELBO = D + R as two bars of one length (lengths made up).
-
-    Returns:
-        the Figure; lengths to the left of zero are nats below zero.
-    """
-    figure, ax = _canvas(12.6, 5.6)
-    elbo, evidence, zero = 1.6, 4.0, 11.8
-    _stretch(ax, (elbo, evidence), 3.35, r"gap", COLORS["gap"])
-    _stretch(ax, (evidence, zero), 3.35, r"$-\log p(x)$", "#4D4D4D")
-    _stretch(ax, (elbo, 4.9), 2.0, r"rate $R$", COLORS["rate"])
-    _stretch(ax, (4.9, zero), 2.0, r"distortion $D$", COLORS["distortion"])
-    lines = ((elbo, "ELBO", COLORS["elbo"]), (evidence, r"$\log p(x)$", BLACK), (zero, "0", GREY))
-    for at, name, color in lines:
-        low = 2.9 if name.startswith("$") else 1.15
-        ax.plot([at, at], [low, 4.3], color=color, linewidth=3, zorder=4)
-        _text(ax, (at, 4.6), name, size=18, color=color)
-    _arrow(ax, (0.6, 1.15), (12.3, 1.15))
-    _text(ax, (12.15, 0.82), "nats")
-    exact = r"$\log p(x) = \mathrm{ELBO} + \mathrm{KL}(q(z \mid x)\, \Vert\, p(z \mid x))$"
-    _text(ax, (3.9, 5.2), exact, size=17)
-    _text(ax, (10.2, 5.2), r"$\mathrm{ELBO} = -(D + R)$", size=17)
-    note = r"A better $q$ closes the gap; a better model moves $\log p(x)$ to the right."
-    _text(ax, (5.9, 0.5), note, size=15)
-    figure.set_label(
-        "Two bars of one length on an axis of nats, from the ELBO on the left to zero. The upper "
-        "bar is split at log p(x) into the gap and minus log p(x); the lower one into rate R and "
-        "distortion D. So log p(x) = ELBO + KL from q to the posterior, and ELBO = -(D + R). A "
-        "better q closes the gap; a better model moves log p(x) to the right."
-    )
-    return figure
-
-
-def _stretch(ax: Axes, ends: Point, y: float, name: str, color: str) -> None:
-    ax.barh(y, ends[1] - ends[0], left=ends[0], height=0.85, color=color, zorder=3)
-    dark = color == COLORS["gap"]
-    _text(ax, (sum(ends) / 2, y), name, size=17, color=INK if dark else "white")
-
-
 # ---------------------------------------------------------------------------------------- the files
 
 FIGURES = {
@@ -455,7 +420,6 @@ FIGURES = {
     "reparameterization-trick": reparameterization,
     "soft-free-bits-controller": controller,
     "symptom-diagnosis-remedy": remedies,
-    "elbo-plus-gap-is-log-evidence": elbo_decomposition,
 }
 
 

@@ -676,38 +676,6 @@ def kl_and_weights(kl: Any, weight_norms: Any) -> Figure:
     return figure
 
 
-def compare_kl_bars(kls: Mapping[str, Any], lam: float | None = None) -> Figure:
-    """Draw the KL per dimension of several models on one scale, each sorted by its own KL.
-
-    Args:
-        kls: {label: (D,) nats}.
-        lam: nats; a horizontal line in every panel.
-
-    Returns:
-        the Figure, one Axes per model.
-
-    Raises:
-        ValueError: no model, or not (D,).
-    """
-    _refuse_empty("kls", kls)
-    if lam is not None:
-        _number("lam", lam, 0)
-    data = {label: _array(kl, label, "D") for label, kl in kls.items()}
-    size = (8, 0.8 + 2.0 * len(data))
-    figure, axes = plt.subplots(len(data), figsize=size, sharex=True, sharey=True, squeeze=False)
-    for ax, (label, kl), color in zip(axes[:, 0], data.items(), palette(data)):
-        kl_bars(kl, ax, color=color, label=f"{label}: rate {kl.sum():.1f} nats")
-        if lam is not None:
-            ax.axhline(lam, color=BLACK, linewidth=1.2, linestyle="--")
-            at: dict[str, Any] = {"xy": (1, lam), "xycoords": ("axes fraction", "data")}
-            text: dict[str, Any] = {"ha": "right", "va": "bottom", "path_effects": _halo()}
-            ax.annotate(
-                rf"$\lambda$ = {lam:g}", **at, xytext=(0, 2), textcoords="offset points", **text
-            )
-        ax.label_outer()
-    return figure
-
-
 def kl_heatmap(steps: Any, kl: Any, ax: Axes | None = None) -> Axes:
     """Draw how the KL of every dimension grows in training, the largest at the end on top.
 
@@ -737,39 +705,6 @@ def kl_heatmap(steps: Any, kl: Any, ax: Axes | None = None) -> Axes:
     ax.set(xlabel="step", ylabel="latent dimensions, by final KL")
     ax.yaxis.set_major_locator(MaxNLocator(6, integer=True))
     ax.grid(False)
-    return ax
-
-
-def active_units_curve(
-    steps: Any, counts: Mapping[str, Any], latent_dim: int | None = None, ax: Axes | None = None
-) -> Axes:
-    """Draw the number of active latent dimensions against the step.
-
-    Args:
-        steps: (T,) training steps.
-        counts: {label: (T,) whole numbers}.
-        latent_dim: how many there are; drawn as a ceiling.
-        ax: where to draw; a new figure if None.
-
-    Returns:
-        the Axes.
-
-    Raises:
-        ValueError: no line, or a line whose length is not that of steps.
-    """
-    _refuse_empty("counts", counts)
-    if latent_dim is not None:
-        _whole("latent_dim", latent_dim, 1)
-    ax = curves(_array(steps, "steps", "T"), counts, ax, "step", "active dimensions")
-    for line in ax.lines[-len(counts) :]:  # axes passed in may hold lines already
-        line.set_marker("o")
-    if latent_dim is not None:
-        ax.axhline(
-            latent_dim, color=BLACK, linewidth=1.2, linestyle="--", label=f"all {latent_dim}"
-        )
-    ax.set_ylim(0, None)
-    ax.yaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
-    ax.legend()
     return ax
 
 
