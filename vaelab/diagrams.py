@@ -371,13 +371,13 @@ def remedies() -> Figure:
         _arrow(ax, upper, lower)
         _text(ax, (2.95, _center(upper)[1] - 0.8), "no", size=15)
     figure.set_label(
-        "Five questions from top to bottom, each with a diagnosis and a remedy. A floor or gamma "
-        "< 1, with -ELBO and NLL worse than without: remove or lower it. A stranger's z costs "
-        "(almost) nothing, collapse: the decoder does without z; drop z, warm up, or floor the total. R far "
-        "above the information: lower the floor, or set one for the total. -ELBO worse than the "
-        "baseline's, NLL not: drop the floor, train the encoder further. Some KL near 0, unused "
-        "dimensions: fit a noise that was set by hand, else leave or prune them. Five times no: "
-        "none of these."
+        "Five questions from top to bottom, each with a diagnosis and a remedy. A floor or "
+        "gamma < 1, with -ELBO and NLL worse than without: remove or lower it. A stranger's z"
+        " costs (almost) nothing, collapse: the decoder does without z; drop z, warm up, or "
+        "floor the total. R far above the information: lower the floor, or set one for the "
+        "total. -ELBO worse than the baseline's, NLL not: drop the floor, train the encoder "
+        "further. Some KL near 0, unused dimensions: fit a noise that was set by hand, else "
+        "leave or prune them. Five times no: none of these."
     )
     return figure
 
