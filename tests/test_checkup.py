@@ -627,6 +627,10 @@ def only_in_training(model: nn.Module, mu: Tensor, logvar: Tensor) -> Tensor:
     return mu + torch.randn_like(mu) * (0.5 * logvar).exp() if model.training else mu
 
 
+def numpy_only_in_training(model: nn.Module, mu: Tensor, logvar: Tensor) -> Tensor:
+    return numpy_noise(model, mu, logvar) if model.training else mu
+
+
 def uniform(model: nn.Module, mu: Tensor, logvar: Tensor) -> Tensor:
     return mu + torch.rand_like(mu) * (0.5 * logvar).exp()
 
@@ -800,6 +804,9 @@ PLANTED: dict[str, Case] = {
     "noise only in training": Case(trained(noisy(MLP, only_in_training)), vanilla, "noise"),
     "noise only in training, conv": Case(
         fresh(noisy(Conv, only_in_training)), mean_of(bits), "noise"
+    ),
+    "NumPy's noise only in training": Case(
+        fresh(noisy(MLP, numpy_only_in_training)), vanilla, "noise", also="modes"
     ),
     "noise from U(0, 1)": Case(fresh(noisy(MLP, uniform)), vanilla, "noise"),
     "noise seeded anew": Case(trained(noisy(Conv, seeded_anew)), vanilla, "noise"),

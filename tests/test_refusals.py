@@ -1,9 +1,10 @@
 """Wrong input is refused with an error that names the argument, what came and what was expected.
 
 TABLE has a row for every public name: a call that works, and for each argument the kind of value
-it wants. Every kind knows values that are not of it, hypothesis draws among them, and each of them
-in the place of one good argument must be refused. A name or an argument without a place in the
-table fails a test, so a new function cannot forget its checks.
+it wants: that of its name in KINDS, unless the row says another. Every kind knows values that are
+not of it, hypothesis draws among them, and each of them in the place of one good argument must be
+refused. A name or an argument without a place in the table fails a test, so a new function cannot
+forget its checks.
 
 Public are the names in `vaelab.__all__`, the functions of `plotting` and `lesson`, the explorers,
 and whatever else of vaelab a lesson imports or looks up. The checks of `exercises` are left out:
@@ -72,6 +73,7 @@ def number(*outside: st.SearchStrategy) -> st.SearchStrategy:
 
 COUNT = st.one_of(NO_NUMBER, NOT_FINITE, st.integers(max_value=0), FRACTION, st.just(2.0))
 SEED = st.one_of(NO_NUMBER, NOT_FINITE, st.integers(max_value=-1), FRACTION, st.just(2**70))
+WHOLE = SEED.filter(lambda value: value != 2**70)  # from 0 on, however large
 NUMBER = number()
 AT_LEAST_0 = number(NEGATIVE)
 POSITIVE = number(NEGATIVE, st.just(0))
@@ -121,6 +123,9 @@ def without_test_images(other: Any) -> Digits:
     return FOUR._replace(test=other)
 
 
+NO_TEST_IMAGES = st.one_of(
+    st.sampled_from([None, IMAGES, "5k"]), PIXELS.map(lambda x: FOUR._replace(test=x))
+)
 EIGHT = FOUR._replace(test=IMAGES.repeat(2, 1), test_labels=FOUR.test_labels.repeat(2))
 LABELS = st.sampled_from(
     [None, [3, 1, 4, 1], torch.ones(4), torch.tensor([1]), torch.tensor([0, 1, 2, -1])]
@@ -136,6 +141,7 @@ LABELLED = st.one_of(
 MODEL = st.sampled_from([None, "vae", VAE, IMAGES, torch.nn.Linear(784, 3), FOUR])
 FUNCTION = st.sampled_from([3, "now", [], IMAGES])
 NO_PATH = st.sampled_from([3, None, [], IMAGES, 0.5])
+NO_ROOT = FUNCTION.filter(lambda v: v != "now")
 DEVICE = st.sampled_from(["gpu", "cuda:99", "the fast one", 2.5])
 
 
@@ -225,9 +231,18 @@ KEEP = st.one_of(
 )  # fmt: skip
 OPTIMIZER = torch.optim.SGD(SMALL.parameters(), lr=0.0)
 RUNS = [{"rate": 1.0}]
+METHODS = {
+    **dict.fromkeys(("encode", "forward"), "x"),
+    **dict.fromkeys(("decode", "draw"), "z"),
+    **dict.fromkeys(("log_likelihood", "decode_rows"), "x z"),
+    "reparameterize": "mu logvar",
+    "sample": "n",
+}
+UNMADE = torch.nn.Module.forward  # of a model without one
+GOOD = {"x": IMAGES, "z": Z, "mu": Z, "logvar": Z, "n": 2}
 
 
-def method(name: str, of: Any = SMALL) -> Callable[..., Any]:
+def method(name: str, of: Any) -> Callable[..., Any]:
     """A method of a model, looked up when it is called."""
     return lambda **arguments: getattr(of, name)(**arguments)
 
@@ -254,117 +269,110 @@ def shown(kind: type, *given: Any) -> Callable[..., Any]:
     return lambda **values: make().snapshot(**values)
 
 
+# What most arguments of a name must not be; a row says where one of them differs.
+KINDS: dict[str, st.SearchStrategy] = {
+    name: kind
+    for kind, names in (
+        (
+            COUNT,
+            "batch_size block columns cycles data_dim hidden_dim latent_dim n rows samples side "
+            "steps used",
+        ),
+        (SEED, "draw group seed"),
+        (WHOLE, "dead gap starved"),
+        (NUMBER, "bias strength weight z1 z2"),
+        (AT_LEAST_0, "beta lam penalty start stop threshold"),
+        (POSITIVE, "bound lr noise steepness"),
+        (UNIT, "floor init midpoint progress"),
+        (SHARE, "ramp warmup"),
+        (BELOW_1, "tolerance"),
+        (OPEN, "share step test"),
+        (YES_NO, "binarize per_dimension use_z"),
+        (MODEL, "model"),
+        (SHAPE_ONLY, "logits x"),
+        (PIXELS, "images"),
+        (LATENT, "logvar mu z"),
+        (TERMS, "kl nll"),
+        (POINT, "mean"),
+        (SPREAD, "std"),
+        (AXES, "ax"),
+        (NO_PATH, "path"),
+        (NO_ROOT, "root"),
+        (DEVICE, "device"),
+        (FUNCTION, "generator on_evaluation optimizer"),
+        (NO_TEST_IMAGES, "digits"),
+    )
+    for name in names.split()
+}
+
+
+def of(names: str = "", **special: Any) -> dict[str, Any]:
+    """The kinds of these arguments, and of others that differ from what their name says."""
+    return {name: KINDS[name] for name in names.split()} | special
+
+
 TABLE: dict[str, Row] = {
     # data
     "load_mnist": Row(
         vaelab.load_mnist,
         {"size": "5k"},
-        {
-            "size": st.sampled_from(["6k", "FULL", "", 5, 5000, True]),
-            "root": FUNCTION.filter(lambda v: v != "now"),
-        },
+        of("root", size=st.sampled_from(["6k", "FULL", "", 5, 5000, True])),
     ),
     "load_torchvision": Row(
         small_set,
         {"name": "KMNIST", "root": FOLDER.name},
-        {
-            "name": st.sampled_from(["mnist", "CIFAR10", "", "5k", None, True]),
-            "root": FUNCTION.filter(lambda v: v != "now"),
-        },
+        of("root", name=st.sampled_from(["mnist", "CIFAR10", "", "5k", None, True])),
     ),
     "from_arrays": Row(
         vaelab.from_arrays,
         {"images": IMAGES, "labels": [3, 1, 4, 1], "test": 0.5},
-        {
-            "images": st.one_of(
+        of(
+            "test seed",
+            images=st.one_of(
                 NO_PIXELS.filter(lambda x: getattr(x, "dtype", None) != torch.uint8),
                 BAD_SHAPE.filter(lambda x: x.shape != (4, 28, 28)),
                 st.sampled_from([IMAGES[:3], IMAGES.view(4, 14, 56), [*IMAGES[:3], IMAGES[3, :9]]]),
             ),
-            "labels": st.sampled_from(
+            labels=st.sampled_from(
                 [[1], [3, 1, 4, -2], torch.rand(4), ["a", "b", "b", "a"], object(), IMAGES]
             ),
-            "test": OPEN,
-            "seed": SEED,
-        },
+        ),
         free=("name",),
     ),
     "load_folder": Row(
         vaelab.load_folder,
         {"path": FOLDER.name, "test": 0.5},
-        {
-            "path": st.one_of(
-                NO_PATH, st.sampled_from([SAVED, "nowhere", f"{FOLDER.name}/KMNIST"])
-            ),
-            "side": COUNT,
-            "test": OPEN,
-            "seed": SEED,
-        },
+        of(
+            "side test seed",
+            path=st.one_of(NO_PATH, st.sampled_from([SAVED, "nowhere", f"{FOLDER.name}/KMNIST"])),
+        ),
         free=("name",),
     ),
-    "binarize": Row(
-        vaelab.binarize, {"images": IMAGES}, {"images": NO_PIXELS, "generator": FUNCTION}
-    ),
+    "binarize": Row(vaelab.binarize, {"images": IMAGES}, of("generator", images=NO_PIXELS)),
     # model
-    "VAE": Row(VAE, {}, dict.fromkeys(["latent_dim", "hidden_dim", "data_dim"], COUNT)),
-    "VAE.encode": Row(method("encode"), {"x": IMAGES}, {"x": SHAPE_ONLY}),
-    "VAE.forward": Row(method("forward"), {"x": IMAGES}, {"x": SHAPE_ONLY}),
-    "VAE.reparameterize": Row(
-        method("reparameterize"), {"mu": Z, "logvar": Z}, {"mu": LATENT, "logvar": LATENT}
-    ),
-    "VAE.decode": Row(method("decode"), {"z": Z}, {"z": LATENT}),
-    "VAE.log_likelihood": Row(
-        method("log_likelihood"), {"x": IMAGES, "z": Z}, {"x": SHAPE_ONLY, "z": LATENT}
-    ),
-    "VAE.sample": Row(method("sample"), {"n": 2}, {"n": COUNT}),
-    "LinearVAE": Row(
-        LinearVAE, {}, {**dict.fromkeys(["latent_dim", "data_dim"], COUNT), "noise": POSITIVE}
-    ),
-    "LinearVAE.encode": Row(method("encode", STRAIGHT), {"x": IMAGES}, {"x": SHAPE_ONLY}),
-    "LinearVAE.reparameterize": Row(
-        method("reparameterize", STRAIGHT), {"mu": Z, "logvar": Z}, {"mu": LATENT, "logvar": LATENT}
-    ),
-    "LinearVAE.decode": Row(method("decode", STRAIGHT), {"z": Z}, {"z": LATENT}),
-    "LinearVAE.log_likelihood": Row(
-        method("log_likelihood", STRAIGHT), {"x": IMAGES, "z": Z}, {"x": SHAPE_ONLY, "z": LATENT}
-    ),
-    "LinearVAE.sample": Row(method("sample", STRAIGHT), {"n": 2}, {"n": COUNT}),
-    "RowGRUVAE": Row(
-        RowGRUVAE, {}, {**dict.fromkeys(["latent_dim", "hidden_dim"], COUNT), "use_z": YES_NO}
-    ),
-    "RowGRUVAE.encode": Row(method("encode", ROWS), {"x": IMAGES}, {"x": SHAPE_ONLY}),
-    "RowGRUVAE.forward": Row(method("forward", ROWS), {"x": IMAGES}, {"x": SHAPE_ONLY}),
-    "RowGRUVAE.reparameterize": Row(
-        method("reparameterize", ROWS), {"mu": Z, "logvar": Z}, {"mu": LATENT, "logvar": LATENT}
-    ),
-    "RowGRUVAE.decode_rows": Row(
-        method("decode_rows", ROWS), {"x": IMAGES, "z": Z}, {"x": SHAPE_ONLY, "z": LATENT}
-    ),
-    "RowGRUVAE.log_likelihood": Row(
-        method("log_likelihood", ROWS), {"x": IMAGES, "z": Z}, {"x": SHAPE_ONLY, "z": LATENT}
-    ),
-    "RowGRUVAE.draw": Row(method("draw", ROWS), {"z": Z}, {"z": LATENT}),
-    "RowGRUVAE.sample": Row(method("sample", ROWS), {"n": 2}, {"n": COUNT}),
-    "soft_bound": Row(model.soft_bound, {"raw": Z}, {"bound": POSITIVE}, free=("raw",)),
-    # losses
-    "bernoulli_nll": Row(
-        losses.bernoulli_nll,
-        {"logits": IMAGES, "x": IMAGES},
-        {"logits": SHAPE_ONLY, "x": SHAPE_ONLY},
-    ),
-    "gaussian_kl": Row(
-        losses.gaussian_kl, {"mu": Z, "logvar": Z}, {"mu": LATENT, "logvar": LATENT}
-    ),
-    # schedules
-    "constant": Row(vaelab.constant, {}, {"beta": AT_LEAST_0}),
-    "linear": Row(vaelab.linear, {}, {"warmup": SHARE, "start": AT_LEAST_0, "stop": AT_LEAST_0}),
-    "staircase": Row(vaelab.staircase, {}, {"steps": COUNT}),
-    "sigmoid": Row(
-        vaelab.sigmoid, {}, {"midpoint": UNIT, "steepness": POSITIVE, "stop": AT_LEAST_0}
-    ),
-    "cyclical": Row(vaelab.cyclical, {}, {"cycles": COUNT, "ramp": SHARE, "stop": AT_LEAST_0}),
+    "VAE": Row(VAE, {}, of("latent_dim hidden_dim data_dim")),
+    "LinearVAE": Row(LinearVAE, {}, of("latent_dim data_dim noise")),
+    "RowGRUVAE": Row(RowGRUVAE, {}, of("latent_dim hidden_dim use_z")),
     **{
-        f"{kind}()": Row(getattr(vaelab, kind)(), {"progress": 0.5}, {"progress": UNIT})
+        f"{type(model).__name__}.{name}": Row(
+            method(name, model), {argument: GOOD[argument] for argument in names.split()}, of(names)
+        )
+        for name, names in METHODS.items()
+        for model in (SMALL, STRAIGHT, ROWS)
+        if getattr(type(model), name, UNMADE) is not UNMADE
+    },
+    "soft_bound": Row(model.soft_bound, {"raw": Z}, of("bound"), free=("raw",)),
+    # losses
+    "bernoulli_nll": Row(losses.bernoulli_nll, {"logits": IMAGES, "x": IMAGES}, of("logits x")),
+    "gaussian_kl": Row(losses.gaussian_kl, {"mu": Z, "logvar": Z}, of("mu logvar")),
+    # schedules
+    "constant": Row(vaelab.constant, {}, of("beta")),
+    "linear": Row(vaelab.linear, {}, of("warmup start stop")),
+    "staircase": Row(vaelab.staircase, {}, of("steps")),
+    "sigmoid": Row(vaelab.sigmoid, {}, of("midpoint steepness stop")),
+    "cyclical": Row(vaelab.cyclical, {}, of("cycles ramp stop")),
+    **{
+        f"{kind}()": Row(getattr(vaelab, kind)(), {"progress": 0.5}, of("progress"))
         for kind in ("constant", "linear", "staircase", "sigmoid", "cyclical")
     },
     # objectives
@@ -372,7 +380,7 @@ TABLE: dict[str, Row] = {
         f"{type(objective).__name__}.__call__": Row(
             objective,
             {"nll": torch.ones(4), "kl": Z, "progress": 0.5},
-            {"nll": TERMS, "kl": TERMS} | ({"progress": UNIT} if "Beta" in repr(objective) else {}),
+            of("nll kl progress" if "Beta" in repr(objective) else "nll kl"),
             free=() if "Beta" in repr(objective) else ("progress",),
         )
         for objective in (
@@ -382,40 +390,36 @@ TABLE: dict[str, Row] = {
             SoftFreeBits(),
         )
     },
-    "BetaELBO": Row(BetaELBO, {"schedule": 1.0}, {"schedule": (NO_SCHEDULE, "beta|schedule")}),
-    "FreeBits": Row(vaelab.FreeBits, {}, {"lam": AT_LEAST_0}),
+    "BetaELBO": Row(BetaELBO, {"schedule": 1.0}, of(schedule=(NO_SCHEDULE, "beta|schedule"))),
+    "FreeBits": Row(vaelab.FreeBits, {}, of("lam")),
     "SoftFreeBits": Row(
         SoftFreeBits,
         {},
-        {
-            "lam": AT_LEAST_0,
-            "tolerance": BELOW_1,
-            "step": OPEN,
-            "per_dimension": YES_NO,
-            "init": st.one_of(
+        of(
+            "lam tolerance step per_dimension floor",
+            init=st.one_of(
                 UNIT, st.sampled_from([torch.tensor([[0.5]]), torch.tensor([0.5, 2.0]), NAN * Z[0]])
             ),
-            "floor": UNIT,
-        },
+        ),
     ),
     "SoftFreeBits.update": Row(
         CONTROLLER.update,
         {"kl": Z},
-        {"kl": st.sampled_from([None, 1.0, [[0.1]], Z[None], Z[0], Z[:0], Z[:, :2]])},
+        of(kl=st.sampled_from([None, 1.0, [[0.1]], Z[None], Z[0], Z[:0], Z[:, :2]])),
     ),
     # checkup
     "checkup": Row(
         vaelab.checkup,
         {"model": SMALL, "loss": first_loss, "images": IMAGES},
-        {
-            "model": MODEL,
-            "loss": st.one_of(
+        of(
+            "model",
+            loss=st.one_of(
                 FUNCTION,
                 st.sampled_from(
                     [None, torch.nn.MSELoss, lambda recon, x: x.sum(), lambda *four: four[0]]
                 ),
             ),
-            "images": (
+            images=(
                 st.one_of(
                     NO_TENSOR,
                     NO_FLOATS,
@@ -425,20 +429,16 @@ TABLE: dict[str, Row] = {
                 ),
                 "images",
             ),
-        },
+        ),
     ),
     # toy
-    "GaussianToy": Row(GaussianToy, {}, {"weight": NUMBER, "bias": NUMBER, "noise": POSITIVE}),
-    "GaussianToy.log_likelihood": Row(
-        TOY.log_likelihood, {"x": 0, "z": 0}, {"x": POINT, "z": POINT}
-    ),
-    "GaussianToy.log_evidence": Row(TOY.log_evidence, {"x": 0}, {"x": POINT}),
-    "GaussianToy.posterior": Row(TOY.posterior, {"x": 0}, {"x": POINT}),
+    "GaussianToy": Row(GaussianToy, {}, of("weight bias noise")),
+    "GaussianToy.log_likelihood": Row(TOY.log_likelihood, {"x": 0, "z": 0}, of(x=POINT, z=POINT)),
+    "GaussianToy.log_evidence": Row(TOY.log_evidence, {"x": 0}, of(x=POINT)),
+    "GaussianToy.posterior": Row(TOY.posterior, {"x": 0}, of(x=POINT)),
     **{
         f"GaussianToy.{name}": Row(
-            getattr(TOY, name),
-            {"x": 0, "mean": 0, "std": 1},
-            {"x": POINT, "mean": POINT, "std": SPREAD},
+            getattr(TOY, name), {"x": 0, "mean": 0, "std": 1}, of("mean std", x=POINT)
         )
         for name in ("elbo", "gap")
     },
@@ -446,44 +446,32 @@ TABLE: dict[str, Row] = {
     "fit": Row(
         lambda **given: training.fit(**given, progress=False),
         FIT,
-        {
-            "model": MODEL,
-            "digits": DIGITS,
-            "objective": NO_OBJECTIVE,
-            "steps": COUNT,
-            "batch_size": st.one_of(COUNT, st.integers(min_value=5)),
-            "lr": POSITIVE,
-            "seed": SEED,
-            "binarize": YES_NO,
-            "evaluations": st.one_of(COUNT, st.integers(min_value=3)),
-            "device": DEVICE,
-            "clip_norm": or_none(POSITIVE),
-            "on_evaluation": FUNCTION,
-            "optimizer": FUNCTION,
-            "resume": st.sampled_from([3, "run.pt", SMALL, {"steps": 3}, training.History(None)]),
-            "threads": or_none(COUNT),
-        },
+        of(
+            "model steps lr seed binarize device on_evaluation optimizer",
+            digits=DIGITS,
+            objective=NO_OBJECTIVE,
+            batch_size=st.one_of(COUNT, st.integers(min_value=5)),
+            evaluations=st.one_of(COUNT, st.integers(min_value=3)),
+            clip_norm=or_none(POSITIVE),
+            resume=st.sampled_from([3, "run.pt", SMALL, {"steps": 3}, training.History(None)]),
+            threads=or_none(COUNT),
+        ),
         free=("progress",),
     ),
     "evaluate": Row(
         training.evaluate,
         {"model": SMALL, "images": IMAGES},
-        {
-            "model": MODEL,
-            "images": st.one_of(PIXELS, st.just(IMAGES[:1])),
-            "seed": SEED,
-            "batch_size": COUNT,
-        },
+        of("model seed batch_size", images=st.one_of(PIXELS, st.just(IMAGES[:1]))),
     ),
     "evaluation_images": Row(
         training.evaluation_images,
         {"digits": FOUR, "binarize": True},
-        {
-            "digits": (
+        of(
+            digits=(
                 st.one_of(st.sampled_from([None, IMAGES]), NO_PIXELS.map(without_test_images)),
                 "digits|images",
             )
-        },
+        ),
         free=("binarize",),
     ),
     "train_step": Row(
@@ -495,207 +483,185 @@ TABLE: dict[str, Row] = {
             "optimizer": OPTIMIZER,
             "progress": 0.0,
         },
-        {
-            "x": SHAPE_ONLY,
-            "objective": st.sampled_from([lambda *a: a[0], lambda *a: None, lambda *a: 1.0]),
-        },
+        of("x", objective=st.sampled_from([lambda *a: a[0], lambda *a: None, lambda *a: 1.0])),
         free=("model", "optimizer", "progress", "clip_norm"),  # `fit` has checked them
     ),
     "Minibatches": Row(
         first_batch,
         {"images": IMAGES, "batch_size": 2},
-        {"images": st.sampled_from([None, "x", IMAGES[0], IMAGES[:0]]), "batch_size": COUNT},
+        of("batch_size", images=st.sampled_from([None, "x", IMAGES[0], IMAGES[:0]])),
     ),
     # diagnostics
     "active_units": Row(
         diagnostics.active_units,
         {"mu": Z},
-        {
-            "mu": st.one_of(
+        of(
+            "threshold",
+            mu=st.one_of(
                 st.sampled_from([None, [[0.0]], Z.long(), Z[0], Z[:1], Z[None]]),
                 spoiled(Z, NAN, INF),
             ),
-            "threshold": AT_LEAST_0,
-        },
+        ),
     ),
-    "decoder_weight_norms": Row(
-        diagnostics.decoder_weight_norms, {"model": SMALL}, {"model": MODEL}
-    ),
+    "decoder_weight_norms": Row(diagnostics.decoder_weight_norms, {"model": SMALL}, of("model")),
     "encode_all": Row(
-        diagnostics.encode_all,
-        {"model": SMALL, "images": IMAGES},
-        {"model": MODEL, "images": PIXELS, "batch_size": COUNT},
+        diagnostics.encode_all, {"model": SMALL, "images": IMAGES}, of("model images batch_size")
     ),
     "iw_log_likelihood": Row(
         diagnostics.iw_log_likelihood,
         {"model": SMALL, "images": IMAGES, "samples": 1},
-        {"model": MODEL, "images": PIXELS, "samples": COUNT, "seed": SEED, "rows": COUNT},
+        of("model images samples seed rows"),
     ),
     "mutual_information": Row(
         diagnostics.mutual_information,
         {"model": SMALL, "images": IMAGES},
-        {"model": MODEL, "images": PIXELS, "seed": SEED, "block": COUNT},
+        of("model images seed block"),
     ),
     "linear_probe": Row(
         diagnostics.linear_probe,
         {"model": SMALL, "digits": FOUR},
-        {"model": MODEL, "digits": LABELLED, "penalty": AT_LEAST_0},
+        of("model penalty", digits=LABELLED),
     ),
     "pca_rates": Row(
         diagnostics.pca_rates,
         {"images": IMAGES, "noise": 0.5, "latent_dim": 2},
-        {
-            "images": NO_PIXELS,
-            "noise": POSITIVE,
-            "latent_dim": st.one_of(COUNT, st.integers(min_value=785)),
-        },
+        of("noise", images=NO_PIXELS, latent_dim=st.one_of(COUNT, st.integers(min_value=785))),
     ),
     "prune": Row(
-        diagnostics.prune,
-        {"model": SMALL, "keep": [0, 2]},
-        {"model": MODEL, "keep": (KEEP, "keep|mask")},
+        diagnostics.prune, {"model": SMALL, "keep": [0, 2]}, of("model", keep=(KEEP, "keep|mask"))
     ),
     # storage
     "save": Row(
         vaelab.save,
         {"path": SAVED, "model": SMALL},
-        {"path": NO_PATH, "model": MODEL, "history": st.sampled_from([3, [], "run", SMALL])},
+        of("path model", history=st.sampled_from([3, [], "run", SMALL])),
     ),
-    "load": Row(vaelab.load, {"path": SAVED}, {"path": NO_PATH}),
+    "load": Row(vaelab.load, {"path": SAVED}, of("path")),
     # plotting
     "use_style": Row(plotting.use_style, {}, {}),
-    "palette": Row(plotting.palette, {"labels": ["a"]}, {"labels": st.just("vanilla")}),
+    "palette": Row(plotting.palette, {"labels": ["a"]}, of(labels=st.just("vanilla"))),
     "mosaic": Row(
         plotting.mosaic,
         {"images": SIXTEEN, "columns": 2},
-        {
-            "images": (array(4, 16), "images"),
-            "columns": COUNT,
-            "gap": SEED.filter(lambda v: v != 2**70),
-        },
+        of("columns gap", images=(array(4, 16), "images")),
     ),
     "image_grid": Row(
         plotting.image_grid,
         {"images": SIXTEEN},
-        {"images": array(4, 16), "columns": or_none(COUNT), "ax": AXES},
+        of("ax", images=array(4, 16), columns=or_none(COUNT)),
         free=("title",),
     ),
     "image_rows": Row(
         plotting.image_rows,
         {"rows": {"a": SIXTEEN}},
-        {
-            "rows": (lines(4, 16), "row"),
-            "column_labels": (st.just(["a"]), "column labels"),
-            "ax": AXES,
-        },
+        of("ax", rows=(lines(4, 16), "row"), column_labels=(st.just(["a"]), "column labels")),
         free=("title",),
     ),
     "traversals": Row(
         plotting.traversals,
         {"images": SIXTEEN[None], "row_labels": ["z"], "column_values": [0, 1, 2, 3]},
-        {
-            "images": array(1, 4, 16),
-            "row_labels": (st.just(["a", "b"]), "row labels"),
-            "column_values": array(4),
-            "ax": AXES,
-        },
+        of(
+            "ax",
+            images=array(1, 4, 16),
+            row_labels=(st.just(["a", "b"]), "row labels"),
+            column_values=array(4),
+        ),
         free=("title",),
     ),
     "latent_scatter": Row(
         plotting.latent_scatter,
         {"mu": D2, "labels": [0, 1, 1]},
-        {"mu": array(3, 2), "labels": st.one_of(array(3), st.just([0, 0.5, 1])), "ax": AXES},
+        of("ax", mu=array(3, 2), labels=st.one_of(array(3), st.just([0, 0.5, 1]))),
         free=("title",),
     ),
-    "prior_circle": Row(plotting.prior_circle, {}, {"ax": AXES, "share": OPEN}),
+    "prior_circle": Row(plotting.prior_circle, {}, of("ax share")),
     "posterior_ellipses": Row(
         plotting.posterior_ellipses,
         {"mu": D2, "logvar": D2, "labels": [0, 1, 1]},
-        {
-            "mu": (array(3, 2), "mu|logvar|labels"),
-            "logvar": array(3, 2),
-            "labels": st.one_of(array(3), st.just([0, 0.5, 1])),
-            "ax": AXES,
-            "share": OPEN,
-        },
+        of(
+            "ax share",
+            mu=(array(3, 2), "mu|logvar|labels"),
+            logvar=array(3, 2),
+            labels=st.one_of(array(3), st.just([0, 0.5, 1])),
+        ),
     ),
     "training_curves": Row(
         plotting.training_curves,
         {"history": HISTORY},
-        {
-            "history": st.sampled_from([None, {}, [1, 2], {"a": 3}, training.History(None)]),
-            "axes": st.just([1, 2]),
-        },
+        of(
+            history=st.sampled_from([None, {}, [1, 2], {"a": 3}, training.History(None)]),
+            axes=st.just([1, 2]),
+        ),
     ),
     "curves": Row(
         plotting.curves,
         {"x": T3, "lines": {"a": T3}},
-        {"x": (array(3), "x|line"), "lines": (lines(3), "line"), "ax": AXES},
+        of("ax", x=(array(3), "x|line"), lines=(lines(3), "line")),
         free=("xlabel", "ylabel"),
     ),
     "schedule_curves": Row(
-        plotting.schedule_curves, {"lines": {"a": (T3, T3)}}, {"lines": pairs(3), "ax": AXES}
+        plotting.schedule_curves, {"lines": {"a": (T3, T3)}}, of("ax", lines=pairs(3))
     ),
     "kl_bars": Row(
         plotting.kl_bars,
         {"kl_per_dim": T3},
-        {
-            "kl_per_dim": array(3),
-            "ax": AXES,
-            "order": or_none(
+        of(
+            "ax",
+            kl_per_dim=array(3),
+            order=or_none(
                 st.one_of(array(3), st.sampled_from([[0, 0, 1], [0, 1, 3], [0, 1, 1.5]]))
             ),
-            "threshold": or_none(AT_LEAST_0),
-        },
+            threshold=or_none(AT_LEAST_0),
+        ),
         free=("label", "color"),
     ),
     "kl_and_weights": Row(
         plotting.kl_and_weights,
         {"kl": T3, "weight_norms": T3},
-        {"kl": (array(3), "kl|weight_norms"), "weight_norms": array(3)},
+        of(kl=(array(3), "kl|weight_norms"), weight_norms=array(3)),
     ),
     "kl_heatmap": Row(
         plotting.kl_heatmap,
         {"steps": T3, "kl": D2},
-        {"steps": (array(3), "steps|kl"), "kl": array(3, 2), "ax": AXES},
+        of("ax", steps=(array(3), "steps|kl"), kl=array(3, 2)),
     ),
     "rate_distortion": Row(
         plotting.rate_distortion,
         {"paths": {"a": (T3, T3)}},
-        {
-            "paths": pairs(3),
-            "ax": AXES,
-            "iso_elbo": st.sampled_from(["many", 3, [NAN], [[1.0]], [None]]),
-            "xlim": or_none(array(2)),
-            "ylim": or_none(array(2)),
-        },
+        of(
+            "ax",
+            paths=pairs(3),
+            iso_elbo=st.sampled_from(["many", 3, [NAN], [[1.0]], [None]]),
+            xlim=or_none(array(2)),
+            ylim=or_none(array(2)),
+        ),
     ),
     "dot_with_spread": Row(
         plotting.dot_with_spread,
         {"values": {"a": T3}},
-        {"values": (lines(3), "values|b"), "ax": AXES, "reference": or_none(NUMBER)},
+        of("ax", values=(lines(3), "values|b"), reference=or_none(NUMBER)),
         free=("xlabel",),
     ),
     "paired_differences": Row(
         plotting.paired_differences,
         {"values": {"vanilla": T3, "a": T3}},
-        {
-            "values": (
+        of(
+            "ax",
+            values=(
                 lines(3).map(
                     lambda bad: bad if not isinstance(bad, dict) else bad | {"vanilla": T3}
                 ),
                 "values|b|baseline",
             ),
-            "baseline": st.sampled_from(["b", "", 3, None]),
-            "ax": AXES,
-        },
+            baseline=st.sampled_from(["b", "", 3, None]),
+        ),
         free=("xlabel",),
     ),
     # lesson
     "show_source": Row(
         lambda objects: lesson.show_source(objects),
         {"objects": lesson.table},
-        {"objects": (st.sampled_from([3, "fit", None, len, Z]), "object|class|function")},
+        of(objects=(st.sampled_from([3, "fit", None, len, Z]), "object|class|function")),
         free=("docstrings",),
     ),
     "versions": Row(lesson.versions, {}, {}),
@@ -703,129 +669,89 @@ TABLE: dict[str, Row] = {
     "as_committed": Row(
         lambda settings: lesson.as_committed(STEPS=settings),
         {"settings": (3000, 3000)},
-        {"settings": (st.sampled_from([3000, None, "ab", (1,), [1, 1], Z]), "STEPS")},
+        of(settings=(st.sampled_from([3000, None, "ab", (1,), [1, 1], Z]), "STEPS")),
     ),
     "table": Row(
         lesson.table,
         {"header": ["a", "b"], "rows": [[1, 2.0]]},
-        {
-            "header": st.sampled_from([3, "ab", None]),
-            "rows": st.sampled_from([[[1]], [[1, 2], [1, 2, 3]], [3], ["ab"], [None]]),
-        },
+        of(
+            header=st.sampled_from([3, "ab", None]),
+            rows=st.sampled_from([[[1]], [[1, 2], [1, 2, 3]], [3], ["ab"], [None]]),
+        ),
     ),
     # diagrams, results
-    "vae_architecture": Row(
-        diagrams.vae_architecture,
-        {},
-        dict.fromkeys(["latent_dim", "hidden_dim", "data_dim"], COUNT),
-    ),
+    "vae_architecture": Row(diagrams.vae_architecture, {}, of("latent_dim hidden_dim data_dim")),
     "mean_and_spread": Row(
         results.mean_and_spread,
         {"runs": RUNS, "name": "rate"},
-        {"runs": st.sampled_from([[], [{}]]), "name": st.sampled_from(["elbo", "", None])},
+        of(runs=st.sampled_from([[], [{}]]), name=st.sampled_from(["elbo", "", None])),
     ),
     # explorers
-    "BoundExplorer": Row(widgets.BoundExplorer, {}, {"toy": or_none(MODEL)}),
+    "BoundExplorer": Row(widgets.BoundExplorer, {}, of(toy=or_none(MODEL))),
     "ScheduleExplorer": Row(
         widgets.ScheduleExplorer,
         {},
-        {
-            "steps": COUNT,
-            "signals": st.sampled_from([None, (), 4.0, "9", [NAN], [0.0], [-1.0], [17.0], ["4"]]),
-        },
+        of(
+            "steps",
+            signals=st.sampled_from([None, (), 4.0, "9", [NAN], [0.0], [-1.0], [17.0], ["4"]]),
+        ),
     ),
-    "SoftFreeBitsPlayground": Row(widgets.SoftFreeBitsPlayground, {}, {"steps": COUNT}),
+    "SoftFreeBitsPlayground": Row(widgets.SoftFreeBitsPlayground, {}, of("steps")),
     "LatentExplorer": Row(
-        widgets.LatentExplorer,
-        {"model": SMALL, "digits": FOUR},
-        {
-            "model": MODEL,
-            "digits": st.one_of(
-                st.sampled_from([None, IMAGES, "5k"]), PIXELS.map(lambda x: FOUR._replace(test=x))
-            ),
-            "used": COUNT,
-            "dead": SEED.filter(lambda value: value != 2**70),
-        },
+        widgets.LatentExplorer, {"model": SMALL, "digits": FOUR}, of("model digits used dead")
     ),
     "PlaneExplorer": Row(
-        widgets.PlaneExplorer,
-        {"model": FLAT, "digits": FOUR},
-        {
-            "model": MODEL,
-            "digits": st.one_of(
-                st.sampled_from([None, IMAGES, "5k"]), PIXELS.map(lambda x: FOUR._replace(test=x))
-            ),
-        },
+        widgets.PlaneExplorer, {"model": FLAT, "digits": FOUR}, of("model digits")
     ),
     "BetaExplorer": Row(
         widgets.BetaExplorer,
         {"models_by_beta": {1.0: SMALL}, "digits": EIGHT},
-        {
-            "models_by_beta": st.one_of(
+        of(
+            models_by_beta=st.one_of(
                 st.sampled_from([None, {}, SMALL, [SMALL]]),
                 AT_LEAST_0.filter(lambda beta: beta is not None and beta.__hash__).map(
                     lambda beta: {beta: SMALL}
                 ),
                 MODEL.map(lambda bad: {1.0: bad}),
             ),
-            "digits": st.sampled_from([None, IMAGES, FOUR, "5k"]),
-        },
+            digits=st.sampled_from([None, IMAGES, FOUR, "5k"]),
+        ),
     ),
     "BoundExplorer.snapshot": Row(
         shown(widgets.BoundExplorer),
         {"x": 1.0, "mean": 0.0, "std": 1.0},
-        {"x": POINT, "mean": POINT, "std": SPREAD, "mu": (st.just(0.0), "mu")},
+        of("mean std", x=POINT, mu=(st.just(0.0), "mu")),
     ),
     "ScheduleExplorer.snapshot": Row(
         shown(widgets.ScheduleExplorer),
         {"kind": "linear"},
-        {"kind": st.sampled_from(["cosine", "", None, 3]), "warmup": SHARE, "slope": st.just(1)},
+        of("warmup", kind=st.sampled_from(["cosine", "", None, 3]), slope=st.just(1)),
     ),
     "SoftFreeBitsPlayground.snapshot": Row(
         shown(widgets.SoftFreeBitsPlayground),
         {},
-        {
-            "strength": NUMBER,
-            "starved": SEED.filter(lambda value: value != 2**70),
-            "lam": AT_LEAST_0,
-            "tolerance": BELOW_1,
-            "step": OPEN,
-            "init": UNIT,
-            "floor": UNIT,
-            "gamma": st.just(1),
-        },
+        of("strength starved lam tolerance step init floor", gamma=st.just(1)),
     ),
     "LatentExplorer.snapshot": Row(
         shown(widgets.LatentExplorer, SMALL, FOUR),
         {},
-        {
-            "view": (st.sampled_from(["all", "", None, 3]), "view"),
-            "digit": st.sampled_from([7, -1, 10, 99]),
-            "example": st.sampled_from([-1, 2, 99]),
-            "z[0]": (NUMBER, r"z\[0\]"),
-            "z[3]": (st.just(0.0), r"z\[3\]"),  # there are three dimensions
-        },
+        of(
+            view=(st.sampled_from(["all", "", None, 3]), "view"),
+            digit=st.sampled_from([7, -1, 10, 99]),
+            example=st.sampled_from([-1, 2, 99]),
+        )
+        # there are three dimensions
+        | {"z[0]": (NUMBER, r"z\[0\]"), "z[3]": (st.just(0.0), r"z\[3\]")},
     ),
     "PlaneExplorer.snapshot": Row(
         shown(widgets.PlaneExplorer, FLAT, FOUR),
         {},
-        {
-            "z1": NUMBER,
-            "z2": NUMBER,
-            "digit": SEED,
-            "background": st.sampled_from(["all", "", None, 3]),
-            "lam": st.just(1),
-        },
+        of("z1 z2", digit=SEED, background=st.sampled_from(["all", "", None, 3]), lam=st.just(1)),
     ),
     "BetaExplorer.snapshot": Row(
         shown(widgets.BetaExplorer, {1.0: SMALL}, EIGHT),
         {},
-        {
-            "beta": st.sampled_from([2.0, None, "1", -1.0]),
-            "group": SEED,
-            "draw": SEED,
-            "lam": st.just(1),
-        },
+        of("group draw", beta=st.sampled_from([2.0, None, "1", -1.0]), lam=st.just(1)),
     ),
 }
 
