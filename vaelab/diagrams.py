@@ -384,30 +384,29 @@ def remedies() -> Figure:
 
 CASES = (
     (
-        "Is there a floor or $\\gamma < 1$, and are\n$-$ELBO and NLL worse than without?",
+        "Does a floor, or $\\gamma < 1$,\nmake $-$ELBO and NLL worse?",
         "an expensive floor",
         "remove or lower it",
     ),
     (
         "Does a stranger's $z$\ncost (almost) nothing?",
         "collapse: the decoder\ndoes without $z$",
-        "no code needed: drop $z$\nlikelihood: warm up, compare NLL\n"
-        "code: long warm-up, or total floor",
+        "no code needed: drop $z$\nlikelihood: warm up\ncode: warm up, or floor the total",
     ),
     (
         "Is $R$ far above the information,\nand that below its ceiling?",
-        "wasted nats: $q(z)$\nis far from the prior",
-        "lower the floor, or\nset one for the total",
+        "wasted nats: $q(z)$\nis far from $p(z)$",
+        "lower the floor, or\nuse one for the total",
     ),
     (
-        "Is $-$ELBO worse than the\nbaseline's, and the NLL not?",
-        "a wider gap: the encoder\npays, not the model",
-        "drop the floor, train the encoder\nfurther; if it stays, a richer $q$",
+        "Did $-$ELBO get worse,\nbut not the NLL?",
+        "a wider gap:\nblame the encoder",
+        "drop the floor, train the\nencoder on; then enrich $q$",
     ),
     (
         "Are some KL$_d$ near 0?",
         "unused dimensions:\na saving at this noise",
-        "$s$ set by hand (MSE): fit it first;\nelse leave or prune them",
+        "fit a hand-set $s$ (MSE) first;\nelse leave them",
     ),
 )
 
