@@ -127,12 +127,10 @@ def test_every_plot_of_images(own: Digits) -> None:
     mu, _ = encode_all(model, own.test)
     with torch.no_grad():
         shown = model(own.test[:4]).logits.sigmoid()
-        plane = model.decode(torch.cartesian_prod(*2 * [torch.linspace(-2, 2, 3)])).sigmoid()
         rows = model.decode(torch.randn(2, 3, 2)).sigmoid()
     plotting.image_grid(own.test[:8], columns=4)
     plotting.image_rows({"input": own.test[:4], "decoded": shown})
     plotting.traversals(rows, ["z0", "z1"], [-1, 0, 1])
-    plotting.latent_plane(plane, (-2, 2, -2, 2))
     plotting.latent_scatter(mu, own.test_labels)
     plotting.training_curves(history)
     plotting.kl_bars(evaluate(model, own.test).kl_per_dim)
