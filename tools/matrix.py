@@ -36,7 +36,7 @@ def install(python: str, end: str, folder: Path) -> Path | None:
         return None
     interpreter = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
     pip = [*UV, "pip", "install", "--quiet", "--python", str(interpreter)]
-    requirements = ["-r", "pyproject.toml", "--extra", "lab", "--extra", "test"]
+    requirements = ["-r", "pyproject.toml", "--all-extras"]
     # Wheels only: the oldest version for a Python is the oldest that was built for it.
     bounds = ["--only-binary", ":all:", "--resolution", ENDS[end]]
     subprocess.run([*pip, *requirements, *bounds], cwd=ROOT, check=True)
