@@ -7,38 +7,14 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import nbformat
 import pytest
 from bs4 import BeautifulSoup
 
 import editions
 import pages
-from notebook_tools import LESSONS, ROOT, code, code_cells, lesson, read, tags, text
+from notebook_tools import LESSONS, ROOT, code_cells, read, tags
 from publish import SOURCE
-from test_html import EQUATION, requests
-
-LONG = "\n".join(f"number_{i} = {i}" for i in range(60))
-
-
-def small_lesson(folder: Path) -> Path:
-    """A made-up lesson with an exercise, its solution, a prediction and a long cell."""
-    path = folder / "01_small.ipynb"
-    nb = lesson(
-        text("# A small lesson\n\n[![a badge](https://example.org/a.svg)](https://example.org/a)"),
-        text(f"## First\n\nOne.\n\n{EQUATION}\n\n> **Predict.** Which?"),
-        code("print(6 * 7)", "42\n"),
-        text("Then a long one."),
-        code(LONG),
-        code("assert 6 * 7 == 42  # guarded", tags=("guard",)),
-        text("### Exercise\n\nWrite `double`. See [lesson 2](02_next.ipynb)."),
-        code("double = None", tags=("exercise",)),
-        text("<details><summary>Hint</summary>\n\nTwo of them.\n\n</details>\n\nSolution: add."),
-        code("def double(x):\n    return 2 * x", tags=("solution",)),
-        text("A check:"),
-        code("if double is not None:\n    assert double(2) == 4"),
-    )
-    nbformat.write(nb, path)
-    return path
+from test_html import requests, small_lesson
 
 
 def slides_of(path: Path) -> Path:
@@ -51,16 +27,14 @@ def slides_of(path: Path) -> Path:
     return editions.slides(path, folder)
 
 
-def test_students_get_no_solution_no_output_and_no_badge(tmp_path, capsys) -> None:
+def test_students_get_no_solution_no_output_and_no_badge(tmp_path: Path) -> None:
     path = small_lesson(tmp_path)
     nb = read(editions.student(path, tmp_path / "student"))
-    assert [tags(cell) for cell in code_cells(nb)] == [[], [], ["guard"], ["exercise"], []]
+    assert [tags(cell) for cell in code_cells(nb)] == [[], [], ["guard"], ["exercise"], ["a-tag"]]
     assert all(cell.outputs == [] and cell.execution_count is None for cell in code_cells(nb))
     assert "badge" not in nb.cells[0].source
     assert nb.cells[8].source.endswith("Two of them.\n\n</details>")
     assert nb.cells[1].source == read(path).cells[1].source
-    exec("\n".join(cell.source for cell in code_cells(nb)), {})
-    assert capsys.readouterr().out == "42\n"
 
 
 def test_what_students_get_finds_the_package_from_its_folder(tmp_path: Path) -> None:
@@ -100,7 +74,7 @@ def test_slides_begin_at_headings_predictions_and_when_one_is_full(tmp_path: Pat
     assert question == "Predict. Which?"
     assert "42" in answer and "number_59" not in answer
     assert full.startswith("Then a long one.") and "number_59" in full
-    assert exercise.startswith("Exercise") and "return 2 * x" not in exercise
+    assert exercise.startswith("Exercise") and "the answer" not in exercise
     assert "Solution" not in exercise and "guarded" not in html
     assert deck[1][-1].select_one("details p").get_text() == "Two of them."
     assert requests(html) == [] and 'href="02_next.html"' in html
