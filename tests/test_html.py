@@ -16,7 +16,7 @@ import pages
 from notebook_tools import LESSONS, ROOT, code, code_cells, lesson, read, text
 
 # What makes a browser fetch something: attributes, and addresses in styles and scripts.
-FETCHING = ["script[src]", "img[src]", "iframe[src]", "link[href]", "source[src]", "object[data]"]
+FETCHING = "script[src], img[src], iframe[src], link[href], source[src], object[data]"
 IN_TEXT = re.compile(r"(?:@import|url\(|import\(|fetch\(|\.src\s*=)\s*['\"]?(?:https?:)?//")
 EQUATION = r"$$ \log p(x) = \mathrm{ELBO} + \mathrm{KL} \tag{1.1} $$"
 
@@ -34,16 +34,14 @@ print()"""
 def small_lesson(folder: Path) -> Path:
     """A made-up lesson that was never run, although it has an output."""
     nb = lesson(
-        text(
-            "# A *small* lesson\n\n[![a badge](https://example.org/a.svg)](https://example.org/a)"
-        ),
+        text("# A *small* lesson\n\n[![a badge](https://example.org/a.svg)](https://example.org)"),
         text(f"## First\n\nOne.\n\n{EQUATION}\n\n> **Predict.** Which?"),
         code(SHOWN, "42\n"),
         text("Then a long one."),
         code(LONG),
         code("assert 6 * 7 == 42  # guarded", tags=("guard",)),
         text("### Exercise\n\nSee [lesson 2](02_next.ipynb) or [a paper](https://example.org/b)."),
-        code("double = None", tags=("exercise",)),
+        code("answer = None", tags=("exercise",)),
         text("<details><summary>Hint</summary>\n\nTwo of them.\n\n</details>\n\nSolution: add."),
         code("# @title Solution 1.1\nprint('the answer', 6 + 6)", tags=("solution",)),
         text("A loop:"),
@@ -76,8 +74,7 @@ def page(path: Path) -> Path:
 def requests(html: str) -> list[str]:
     """Every address outside the page's folder that a browser would load from."""
     soup = BeautifulSoup(html, "html.parser")
-    named = [{**element.attrs} for element in soup.select(",".join(FETCHING))]
-    links = [tag.get("src") or tag.get("href") or tag.get("data") for tag in named]
+    links = [e.get("src") or e.get("href") or e.get("data") for e in soup.select(FETCHING)]
     code = [element.get_text() for element in soup.select("script, style")]
     outside = [link for link in links if re.match(r"(?:https?:)?//", link)]
     return outside + [match.group() for part in code for match in IN_TEXT.finditer(part)]

@@ -16,10 +16,8 @@ import publish
 from notebook_tools import LESSONS, ROOT, code_cells, read
 
 PLACES = ["README.md", "CITATION.cff", "pyproject.toml", *(f"notebooks/{p.name}" for p in LESSONS)]
-ADDRESS = re.compile(
-    r"(?:https://github\.com|https://colab\.research\.google\.com/github|https://mybinder\.org/v2/gh)"
-    r"/([\w.-]+/[\w.-]+?)(?=[/\"'\\)\s]|\.git|$)"
-)
+HOSTS = r"github\.com|colab\.research\.google\.com/github|mybinder\.org/v2/gh"
+ADDRESS = re.compile(rf"https://(?:{HOSTS})/([\w.-]+/[\w.-]+?)(?=[/\"'\\)\s]|\.git|$)")
 CELL = TransformerManager().transform_cell(publish.INSTALL_CELL)
 
 
@@ -101,18 +99,17 @@ def test_a_stamp_reaches_every_place_and_nothing_else_and_can_be_replaced_and_un
     (tmp_path / "notebooks").mkdir()
     for place, text in contents(ROOT).items():
         (tmp_path / place).write_text(text, "utf-8")
-    lessons = [tmp_path / "notebooks" / path.name for path in LESSONS]
     publish.publish(tmp_path, None)
-    before, cells = contents(tmp_path), [read(path).cells for path in lessons]
+    before = contents(tmp_path)
     assert not any(addresses(tmp_path)) and "colab-badge" not in str(before)
     publish.publish(tmp_path, "someone/some.thing")
     assert addresses(tmp_path) == [{"someone/some.thing"}] * len(PLACES)
-    for path, old_cells in zip(lessons, cells):
-        first, *new_cells = read(path).cells
+    source = 'SOURCE = "git+https://github.com/someone/some.thing"'
+    for path in LESSONS:
+        first, *others = read(tmp_path / "notebooks" / path.name).cells
         assert f"someone/some.thing/blob/main/notebooks/{path.name}" in first.source
-        pairs = zip(old_cells[1:], new_cells, strict=True)
+        pairs = zip(read(path).cells[1:], others, strict=True)
         ((old, new),) = (pair for pair in pairs if pair[0] != pair[1])
-        source = 'SOURCE = "git+https://github.com/someone/some.thing"'
         assert new == {**old, "source": publish.SOURCE.sub(source, old.source)}
     stamped = contents(tmp_path)
     for repo in ("a/b", "someone/some.thing", "someone/some.thing"):

@@ -19,12 +19,11 @@ import torch
 import results
 import tables
 from notebook_tools import ROOT
-from results import GRID, OBJECTIVES, PRUNING, Run, carry_out_all, collect, file_name, grid
+from results import OBJECTIVES, PRUNING, Run, carry_out_all, collect, file_name, grid
 from vaelab import BetaELBO, Digits, History, load_mnist
 from vaelab.results import RESULTS, load_results, mean_and_spread, runs_of, scores_of
 from vaelab.training import Diverged
 
-PATIENCE = 300  # seconds; only so that a test ends, on a busy machine too
 VANILLA = Run("5k", "binary", "mlp", 3000, "vanilla", 0)
 
 
@@ -61,7 +60,6 @@ def test_every_run_of_the_grid_is_there_once_and_after_its_vanilla():
     runs = grid()
     assert len({file_name(run.key) for run in runs}) == len(runs)
     assert {run.objective for run in runs} == {*OBJECTIVES, PRUNING}
-    assert len(runs) == 3 * sum(len(names.split("; ")) for part in GRID for *_, names in part)
     for place, run in enumerate(runs):
         if run.objective != PRUNING:
             assert run._replace(objective="vanilla") in runs[: place + 1]
@@ -195,7 +193,7 @@ def test_a_killed_grid_goes_on_where_it_was(small, tmp_path, monkeypatch):
         stderr=subprocess.PIPE,
         start_new_session=True,
     )
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + 300  # so that the test ends; a busy machine takes a minute
     while len(list(runs.glob("*.json"))) < 2 or "1" not in log.read_text().split():
         assert started.poll() is None, started.communicate()[1].decode()
         assert time.monotonic() < deadline
