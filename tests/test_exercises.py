@@ -4,22 +4,18 @@ The stubs and the solutions are the cells of the lessons.
 """
 # ruff: noqa: F401 (some names are only in the answers, which are text)
 
-from __future__ import annotations
-
 import ast
 import inspect
 import re
-from collections.abc import Callable
+from functools import partial
+from itertools import repeat
 from math import cos, exp, log, pi, sin
-from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from nbformat import NotebookNode
 from torch.distributions import Normal
 from torch.distributions import kl_divergence as kl
 
@@ -29,17 +25,10 @@ from vaelab.exercises import NOTHING, Answer, lesson1
 from vaelab.training import train_step
 
 CHECKS = {name for name in vars(exercises) if name.startswith("check_")}
-KINDS = "diagnose|predict|derive|implement|find the bug|measure|explain"
-HEADING = re.compile(rf"^### Exercise (\d\.\d) \((?:{KINDS})\): .+", re.MULTILINE)
+HEADING = r"(?m)^### Exercise (\d\.\d) \([a-z ]+\): ."
 
 
-# --- answers, and what must be said about them ----------------------------------------------------
-
-
-def terms(recon, x, mu, logvar):
-    """The distortion of every pixel, (B, P), and the rate of every dimension, (B, D)."""
-    nll = F.binary_cross_entropy_with_logits(recon, x, reduction="none")
-    return nll, gaussian_kl(mu, logvar)
+bce = partial(F.binary_cross_entropy_with_logits, reduction="none")
 
 
 def logs(toy, x, q, z):
@@ -56,14 +45,14 @@ def move(gamma, level, lam, *, band=0.1, up=1.1, down=0.9):
     return torch.where(level <= (1 - band) * lam, down * gamma, moved)
 
 
-def ahead(plan: str, fresh: bool = True, beta: float = 1.0) -> Callable:
+def ahead(plan, fresh=True, beta=1.0):
     """Steps of the encoder alone (e) and of both (b), in this order."""
 
     def attempt(model, batches, alone, both, inner):
-        x = None
+        batches = batches if fresh else repeat(next(batches))
         for who in plan:
-            x = next(batches) if fresh or x is None else x
-            train_step(model, x, BetaELBO(beta), {"e": alone, "b": both}[who], 0.0, 5.0)
+            which = alone if who == "e" else both
+            train_step(model, next(batches), BetaELBO(beta), which, 0.0, 5.0)
 
     return attempt
 
@@ -71,7 +60,7 @@ def ahead(plan: str, fresh: bool = True, beta: float = 1.0) -> Callable:
 # A check, and below it the answers that stand in place of its ?. What must be said of an answer
 # follows the bar, "nothing" where it is not attempted yet; without a bar it is right.
 ANSWERS = """
-check_healed(lambda recon, x, mu, lv: (lambda d, r: ?)(*terms(recon, x, mu, lv)))
+check_healed(lambda recon, x, mu, lv: (lambda d, r: ?)(bce(recon, x), gaussian_kl(mu, lv)))
     d.mean() + r.sum(1).mean()                | sick model's loss
     (d.sum() + r.sum()) / d.numel()           | 1/784 of what
     d.sum(1).mean() + 20 * r.sum(1).mean()    | on purpose
@@ -265,7 +254,7 @@ check_reading(?)
     "c"    | knows no weights
     "d"; "D "; "\td"
 """
-CASES: list[tuple[str, str]] = []
+CASES = []
 for block in re.split(r"\n(?! )", ANSWERS.strip()):
     check, *rest = block.split("\n")
     for answers, _, said in (line.partition(" | ") for line in rest):
@@ -299,25 +288,16 @@ def test_the_text_of_an_answer():
     assert repr(Answer(True, "So it is.")) == "Right. So it is."
 
 
-# --- the cells of the lessons ---------------------------------------------------------------------
-
-
-def exercises_of(path: Path) -> dict[str, list[NotebookNode]]:
-    """The cells of each exercise, heading first, by its number."""
-    found: dict[str, list[NotebookNode]] = {}
-    current: list[NotebookNode] = []
+cells, ALL = [], {}  # the cells of each exercise, heading first, by its number
+for path in LESSONS:
     for cell in read(path).cells:
-        if cell.cell_type == "markdown" and re.search(r"^##", cell.source, re.MULTILINE):
-            heading = HEADING.search(cell.source)
-            current = found.setdefault(heading[1], []) if heading else []
-        current.append(cell)
-    return found
+        if cell.cell_type == "markdown" and re.search("(?m)^##", cell.source):
+            heading = re.search(HEADING, cell.source)
+            cells = ALL.setdefault(heading[1], []) if heading else []
+        cells.append(cell)
 
 
-ALL = {number: cells for path in LESSONS for number, cells in exercises_of(path).items()}
-
-
-def checks_in(*cells: NotebookNode) -> set[str]:
+def checks_in(*cells):
     return {check for cell in cells for check in re.findall(r"exercises\.(check_\w+)", cell.source)}
 
 
@@ -330,14 +310,14 @@ def test_six_exercises_a_lesson_use_every_check_once_and_each_knows_two_wrong_an
 
 @pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
 def test_no_solution_hides_an_attempt(path):
-    bound: dict[str, set[str]] = {"exercise": set(), "solution": set(), "other": set()}
+    bound = {"exercise": set(), "solution": set(), "other": set()}
     for cell in code_cells(read(path)):
         bound[next((tag for tag in tags(cell) if tag in bound), "other")] |= bound_by(cell)
     assert bound["solution"] & (bound["exercise"] | bound["other"]) == set()
     assert bound["exercise"] & bound["other"] == set()
 
 
-def value_of(cell: NotebookNode, namespace: dict) -> Any:
+def value_of(cell, namespace):
     """Run a cell; the value of its last line."""
     *body, last = parse(cell).body
     exec(compile(ast.Module(body, []), "cell", "exec"), namespace)
@@ -351,8 +331,7 @@ def test_the_stub_runs_and_the_solution_is_right(number, vae, digits):
     assert solution.source.startswith(f"# @title Solution {number}\n")
     assert checks_in(check) == checks_in(solution)
     assert any("<details><summary>Hint</summary>" in cell.source for cell in ALL[number])
-    toy = GaussianToy(weight=1.5, bias=0.5, noise=0.8)
-    namespace = {"vae": vae, "digits": digits, "SEED": 0, "toy": toy}
+    namespace = {"vae": vae, "digits": digits, "SEED": 0, "toy": GaussianToy(1.5, 0.5, 0.8)}
     for cell in code_cells(read(LESSONS[int(number[0]) - 1])):
         for node in parse(cell).body:
             if isinstance(node, (ast.Import, ast.ImportFrom)):
@@ -362,9 +341,7 @@ def test_the_stub_runs_and_the_solution_is_right(number, vae, digits):
     assert value_of(solution, namespace).right is True
 
 
-# --- the parts of the model that lesson 1 builds --------------------------------------------------
-
-# A part, some of its code, what a reader has written instead, and what must be said of it.
+# A part of lesson 1's model, some of its code, what a reader has written instead, what is said.
 BUILT = """
 OurVAE        torch.exp(0.5 * logvar) * torch.randn_like(mu) | ...            | still a `...`
 OurVAE        mu + torch.exp(0.5 * logvar) * torch.randn_like(mu) | mu        | no noise
@@ -392,8 +369,7 @@ def test_a_part_of_the_model_is_tried(line, digits, capsys):
     ours, namespace = getattr(exercises, part), dict(vars(lesson1))
     assert code in inspect.getsource(ours)
     exec(inspect.getsource(ours).replace(code, instead), namespace)
-    state = torch.get_rng_state()
-    attempt = namespace[part]
+    attempt, state = namespace[part], torch.get_rng_state()
     assert exercises.build(attempt, ours, digits.train) is (ours if said else attempt)
     told = capsys.readouterr().out
     assert said in told and ("continues with ours" in told) is bool(said)

@@ -3,10 +3,7 @@
 Nothing is judged here but that it works, on squares of any side, with labels and without.
 """
 
-from __future__ import annotations
-
 import math
-from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -17,6 +14,7 @@ from PIL import Image, ImageDraw
 
 import vaelab
 from vaelab import Digits, plotting
+from vaelab.exercises import our_loss
 from vaelab.widgets import BetaExplorer, LatentExplorer, PlaneExplorer
 
 
@@ -26,15 +24,14 @@ def drawings(path: Path, kinds: tuple[str, ...]) -> Path:
         place = path / kinds[number % len(kinds)]
         place.mkdir(parents=True, exist_ok=True)
         picture = Image.new("RGB", (150, 120) if number % 3 else (120, 150), "white")
-        line = [(30, 30 + number), (90, 90 if number % 2 else 30)]
-        ImageDraw.Draw(picture).line(line, "navy", width=9)
+        ImageDraw.Draw(picture).line([(30, 30 + number), (90, 90)], "navy", width=9)
         picture.save(place / f"{number}.png")
     return path
 
 
 rng = np.random.default_rng(0)
 SMALL, LARGE = rng.integers(0, 256, (60, 20, 20), dtype=np.uint8), rng.random((60, 64, 64, 1))
-OWN: dict[str, Callable[[Path], Digits]] = {  # one set of each kind that a reader may bring
+OWN = {  # one set of each kind that a reader may bring
     "in classes": lambda path: vaelab.load_folder(drawings(path, ("cross", "house")), side=32),
     "in one folder": lambda path: vaelab.load_folder(drawings(path, (".",)), side=20),
     "20 x 20": lambda path: vaelab.from_arrays(SMALL, np.arange(60) % 3),
@@ -76,12 +73,7 @@ def test_training_every_diagnostic_and_the_checkup(own: Digits, tmp_path: Path) 
     again, _ = vaelab.load(tmp_path / "model.pt")
     assert vaelab.evaluate(again, own.test).elbo == score.elbo
     vaelab.fit(vaelab.LinearVAE(latent_dim=3, data_dim=own.train.shape[1]), own, **QUICK)
-
-    def loss(recon, x, mu, logvar):
-        rate = vaelab.gaussian_kl(mu, logvar).sum(dim=1)
-        return (vaelab.bernoulli_nll(recon, x) + rate).mean()
-
-    result = vaelab.checkup(model, loss, own.test)
+    result = vaelab.checkup(model, our_loss, own.test)
     assert result.ok, result
 
 
