@@ -25,9 +25,6 @@ from vaelab.exercises import NOTHING, Answer, lesson1
 from vaelab.training import train_step
 
 CHECKS = {name for name in vars(exercises) if name.startswith("check_")}
-HEADING = r"(?m)^### Exercise (\d\.\d) \([a-z ]+\): ."
-
-
 bce = partial(F.binary_cross_entropy_with_logits, reduction="none")
 
 
@@ -58,7 +55,7 @@ def ahead(plan, fresh=True, beta=1.0):
 
 
 # A check, and below it the answers that stand in place of its ?. What must be said of an answer
-# follows the bar, "nothing" where it is not attempted yet; without a bar it is right.
+# follows the bar; without a bar it is right.
 ANSWERS = """
 check_healed(lambda recon, x, mu, lv: (lambda d, r: ?)(bce(recon, x), gaussian_kl(mu, lv)))
     d.mean() + r.sum(1).mean()                | sick model's loss
@@ -99,7 +96,7 @@ check_kl_to_prior(lambda mu, lv, m, s: (lambda q, p: ?)(Normal(mu, (lv / 2).exp(
     kl(q, p).numpy(); kl(q, p).tolist(); [kl(Normal(a, (b / 2).exp()), p) for a, b in zip(mu, lv)]
 check_kl_to_prior(?)
     "a word" | without calling it
-    None     | nothing
+    None     | Replace the ...
 check_iw_bound(lambda toy, x, q, z: (lambda lik, prior, q: ?)(*logs(toy, x, q, z)))
     (lik + prior - q).mean(0)                 | is the ELBO
     (lik + prior - q).logsumexp(0)            | log of the sum
@@ -129,7 +126,7 @@ check_cycles(?)
     3, 0.2, 0.4    | mean: the flat parts
     3, 0.2, 0.5    | mean: that is a ramp
     3, 0.3, 0.6    | share: it is not 0.3
-    3, ..., 0.6    | nothing
+    3, ..., 0.6    | Replace the ...
     3.0, 1 / 5, 3 / 5; 3, 0.2, 0.599; 3, round(600 / 3000, 3), 0.6002
     np.int64(3), np.float32(0.2), np.float64(0.6)
     torch.tensor(3), torch.tensor(0.2), torch.tensor(0.6)
@@ -143,7 +140,7 @@ check_limits(?)
     (1.0, 0.0, 0.696), (0.0, 1.0, 2.4536)      | large D: this is D at z = 0
     (1.0, 0.0), (0.0, 1.0, 4.21)               | Give (mean, std, D) for each limit
     1.0, 0.0                                   | got 1.0 and 0.0
-    (1.0, 0.0, 0.696), (0.0, ..., 4.21)        | nothing
+    (1.0, 0.0, 0.696), (0.0, ..., 4.21)        | Replace the ...
     (1, 0, 0.6958), (0, 1, 4.211); [1.0, 0.0, 0.6958], [0.0, 1.0, 4.211]
     np.array([1.0, 0.0, 0.6958]), np.array([0.0, 1.0, 4.211])
     torch.tensor([1.0, 0.0, 0.6958]), torch.tensor([0.0, 1.0, 4.21])
@@ -180,7 +177,6 @@ check_paired(lambda a, b: ?)
     ((b - a).mean(), (b - a).std() / 20)                       | sign is flipped
     ((a - b).mean(), (a - b).var() / 20)                       | A variance
     (a - b).mean()                                             | it should be (2,)
-    print(end="")                                              | returned nothing
     ((a - b).mean(), (a - b).std() / 20); torch.stack([(a - b).mean(), (a - b).std() / 20])
     [(a - b).mean().item(), ((a - b).var() / 400).sqrt().item()]
     ((a - b).numpy().mean(), (a - b).numpy().std(ddof=1) / np.sqrt(400))
@@ -198,7 +194,7 @@ check_diagnoses(?)
     ("unused", "collapse", "wasted", "wasted")       | D: the information is at its ceiling
     ("dead", "collapse", "wasted", "nothing")        | A: choose one of
     ("unused", "collapse")                           | for each of A, B, C and D
-    ("unused", "collapse", "wasted", ...)            | nothing
+    ("unused", "collapse", "wasted", ...)            | Replace the ...
     ("unused", "collapse", "wasted", "nothing")
     ["unused, leave it", "collapse, floor the total", "wasted nats", "nothing to repair"]
     {"D": "nothing", "C": "wasted nats", "B": "collapse", "A": "unused"}
@@ -238,7 +234,7 @@ check_step_ahead(?)
     ahead("eeeeeb", fresh=False)    | a next(batches) of its
     ahead("e" * 60)                 | StopIteration
     ahead("eeeeeb", beta=0.0)       | steps at beta = 0
-    ahead("")                       | nothing
+    ahead("")                       | Replace the ...
     ahead("eeeeeb")
 check_down_and_up(?)
     10, 0.8      | steps: a fall takes 10 % of what is left
@@ -258,8 +254,7 @@ CASES = []
 for block in re.split(r"\n(?! )", ANSWERS.strip()):
     check, *rest = block.split("\n")
     for answers, _, said in (line.partition(" | ") for line in rest):
-        said = NOTHING.text if said.strip() == "nothing" else said.strip()
-        CASES += [(check.replace("?", one.strip(" ")), said) for one in answers.split("; ")]
+        CASES += [(check.replace("?", one.strip(" ")), said.strip()) for one in answers.split("; ")]
 
 
 @pytest.mark.parametrize(("call", "said"), CASES)
@@ -267,7 +262,7 @@ def test_an_answer_is_accepted_or_told_what_is_wrong(call, said, vae, digits):
     state = torch.get_rng_state()
     answer = eval(call, vars(exercises) | globals() | {"vae": vae, "digits": digits})
     assert said in answer.text
-    assert answer.right is {"": True, NOTHING.text: None}.get(said, False)
+    assert answer.right is {"": True, "Replace the ...": None}.get(said, False)
     assert torch.equal(torch.get_rng_state(), state)
 
 
@@ -292,7 +287,7 @@ cells, ALL = [], {}  # the cells of each exercise, heading first, by its number
 for path in LESSONS:
     for cell in read(path).cells:
         if cell.cell_type == "markdown" and re.search("(?m)^##", cell.source):
-            heading = re.search(HEADING, cell.source)
+            heading = re.search(r"(?m)^### Exercise (\d\.\d) \([a-z ]+\): .", cell.source)
             cells = ALL.setdefault(heading[1], []) if heading else []
         cells.append(cell)
 
@@ -304,7 +299,7 @@ def checks_in(*cells):
 def test_six_exercises_a_lesson_use_every_check_once_and_each_knows_two_wrong_answers():
     assert list(ALL) == [f"{lesson}.{place}" for lesson in (1, 2, 3) for place in range(1, 7)]
     assert sorted(check for cells in ALL.values() for check in checks_in(*cells)) == sorted(CHECKS)
-    wrong = [call.partition("(")[0] for call, said in CASES if said not in ("", NOTHING.text)]
+    wrong = [call.partition("(")[0] for call, said in CASES if said not in ("", "Replace the ...")]
     assert {check for check in wrong if wrong.count(check) >= 2} == CHECKS
 
 
