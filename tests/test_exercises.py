@@ -1,7 +1,5 @@
-"""Every check turns its stub away, says what is wrong with typical answers, accepts the solution.
+"""Every check turns the lesson's stub away, diagnoses typical answers, accepts the solution."""
 
-The stubs and the solutions are the cells of the lessons.
-"""
 # ruff: noqa: F401 (some names are only in the answers, which are text)
 
 import ast
@@ -67,8 +65,6 @@ check_healed(lambda recon, x, mu, lv: (lambda d, r: ?)(bce(recon, x), gaussian_k
     d.sum(1).mean() - r.sum(1).mean()         | wrong sign
     d.sum(1).mean()                           | KL is gone
     ((recon.sigmoid() - x).square().sum(1) + r.sum(1)).mean() | another likelihood
-    d.sum(1) + r.sum(1)                       | it should be ()
-    print(end="")                             | returned nothing
     ELBO()(bernoulli_nll(recon, x), gaussian_kl(mu, lv), 0); sum(d.sum(1) + r.sum(1)) / 6
     (d.sum(1) + r.sum(1)).double().mean(); (d.sum() / 6 + r.sum() / 6).item()
     (d.sum(1) + r.sum(1)).mean().numpy()
@@ -176,7 +172,7 @@ check_paired(lambda a, b: ?)
     ((a - b).mean(), (a - b).std() / len(a))                   | divided by N
     ((b - a).mean(), (b - a).std() / 20)                       | sign is flipped
     ((a - b).mean(), (a - b).var() / 20)                       | A variance
-    (a - b).mean()                                             | it should be (2,)
+    ((a - b).mean(), ...)                                      | Replace the ...
     ((a - b).mean(), (a - b).std() / 20); torch.stack([(a - b).mean(), (a - b).std() / 20])
     [(a - b).mean().item(), ((a - b).var() / 400).sqrt().item()]
     ((a - b).numpy().mean(), (a - b).numpy().std(ddof=1) / np.sqrt(400))

@@ -60,9 +60,10 @@ def test_graphical_model_points_from_z_to_x_and_its_prior_has_no_parameters():
     assert set(arrows("vae-graphical-model")) == edges
 
 
-def test_architecture_writes_the_sizes_passed():
+def test_architecture_writes_the_sizes_passed_from_left_to_right():
     figure = diagrams.vae_architecture(latent_dim=3, hidden_dim=17, data_dim=64)
-    assert sorted(int(word) for word in words(figure) if word.isdigit()) == [3, 3, 17, 17, 64, 64]
+    texts = sorted((*text.get_position(), text.get_text()) for text in figure.axes[0].texts)
+    assert [int(word) for *_, word in texts if word.isdigit()] == [64, 17, 3, 3, 17, 64]
 
 
 def test_reparameterization_lets_one_more_gradient_through_on_the_right():
