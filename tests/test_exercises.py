@@ -275,8 +275,8 @@ def test_the_text_of_an_answer():
     lines = repr(Answer(False, f"{'A word ' * 20}is wrong. Hint: look closer.")).splitlines()
     assert lines[0].startswith("Not yet. A word") and lines[-1] == "Hint: look closer."
     assert max(map(len, lines)) <= 88
-    assert repr(NOTHING).startswith("Not attempted yet.")
     assert repr(Answer(True, "So it is.")) == "Right. So it is."
+    assert repr(NOTHING).startswith("Not attempted yet.")
 
 
 cells, ALL = [], {}  # the cells of each exercise, heading first, by its number
