@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import ast
-import copy
-import symtable
-from collections.abc import Iterator
+import dis
 from functools import cache
 from pathlib import Path
+from types import CodeType
 
 import nbformat
 from IPython.core.inputtransformer2 import TransformerManager
@@ -15,14 +14,6 @@ from nbformat import NotebookNode, v4
 
 ROOT = Path(__file__).resolve().parent.parent
 LESSONS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
-
-# The lessons that must exist, in order: one that is lost or renamed is a red test.
-EXPECTED = [
-    "01_elbo_and_vanilla_vae.ipynb",
-    "02_beta_annealing.ipynb",
-    "03_soft_free_bits.ipynb",
-]
 
 
 def read(path: Path) -> NotebookNode:
@@ -38,34 +29,20 @@ def number(path: Path) -> int:
 
 
 def code_cells(nb: NotebookNode) -> list[NotebookNode]:
-    """The code cells, in order."""
     return [cell for cell in nb.cells if cell.cell_type == "code"]
 
 
 def markdown_cells(nb: NotebookNode) -> list[NotebookNode]:
-    """The markdown cells, in order."""
     return [cell for cell in nb.cells if cell.cell_type == "markdown"]
 
 
 def tags(cell: NotebookNode) -> list[str]:
-    """The tags of a cell."""
     return cell.metadata.get("tags", [])
 
 
-def lines(cell: NotebookNode) -> int:
-    """How many lines of a cell are not blank."""
-    return sum(bool(line.strip()) for line in cell.source.splitlines())
-
-
-def parse(cell: NotebookNode) -> ast.Module:
-    """The syntax tree of a code cell, magics included. Whoever wants to change it must copy it."""
-    return parsed(cell.source)
-
-
-@cache
-def parsed(source: str) -> ast.Module:
-    """The same, of its text; a cell is taken apart again and again."""
-    return ast.parse(TransformerManager().transform_cell(source))
+def first_line(cell: NotebookNode) -> str:
+    """What a cell is called in a message."""
+    return cell.source.split("\n")[0][:80]
 
 
 def output_texts(cell: NotebookNode) -> list[str]:
@@ -77,125 +54,77 @@ def output_texts(cell: NotebookNode) -> list[str]:
     return texts
 
 
-def first_line(cell: NotebookNode) -> str:
-    """What a cell is called in a message."""
-    return cell.source.splitlines()[0]
+def parse(cell: NotebookNode) -> ast.Module:
+    """The syntax tree of a code cell, magics included. Whoever wants to change it must copy it."""
+    return parsed(cell.source if cell.cell_type == "code" else "")
 
 
-# --- what a cell binds, and what it needs from other cells ---------------------------------------
+@cache
+def parsed(source: str) -> ast.Module:
+    return ast.parse(TransformerManager().transform_cell(source))
 
 
-def stored(node: ast.AST) -> set[str]:
-    """The names that a statement binds in the notebook; a new import binds the same thing."""
-    if isinstance(node, (*FUNCTION, ast.ClassDef)):
-        return {node.name}
-    inner = (ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
-    if isinstance(node, inner):
-        return set()
-    own = {node.id} if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) else set()
-    return own.union(*(stored(child) for child in ast.iter_child_nodes(node)))
-
-
-class WithScopes(ast.NodeTransformer):
-    """Comprehensions as generators: those of Python 3.12 have no symbol table of their own."""
-
-    def visit_ListComp(self, node: ast.ListComp | ast.SetComp) -> ast.GeneratorExp:
-        self.generic_visit(node)
-        return ast.GeneratorExp(node.elt, node.generators)
-
-    visit_SetComp = visit_ListComp
-
-    def visit_DictComp(self, node: ast.DictComp) -> ast.GeneratorExp:
-        self.generic_visit(node)
-        return ast.GeneratorExp(ast.Tuple([node.key, node.value], ast.Load()), node.generators)
-
-
-def read_by(node: ast.AST) -> set[str]:
-    """The names of the notebook that a statement reads, also inside the functions it defines."""
-    source = ast.unparse(WithScopes().visit(copy.deepcopy(node)))
-    names, tables = set(), [symtable.symtable(source, "cell", "exec")]
-    while tables:
-        table = tables.pop()
-        tables += table.get_children()
-        top = table.get_type() == "module"
-        names |= {
-            s.get_name()
-            for s in table.get_symbols()
-            if s.is_referenced() and (top or s.is_global())
-        }
-    return names | (stored(node.target) if isinstance(node, ast.AugAssign) else set())
-
-
-def taken(body: list[ast.stmt], bound: set[str]) -> Iterator[set[str]]:
-    """What statements read that was not bound before; `bound` grows with what they bind."""
-    for node in body:
-        if isinstance(node, (ast.For, ast.With, ast.If, ast.While)):
-            heads = [node.iter] if isinstance(node, ast.For) else [getattr(node, "test", None)]
-            heads += [item.context_expr for item in getattr(node, "items", [])]
-            targets = [getattr(node, "target", None)]
-            targets += [item.optional_vars for item in getattr(node, "items", [])]
-            yield from (read_by(ast.Expr(head)) - bound for head in heads if head)
-            bound |= set().union(*(stored(target) for target in targets if target))
-            yield from taken(node.body + getattr(node, "orelse", []), bound)
-        else:
-            yield read_by(node) - bound
-            bound |= stored(node)
+# --- what a cell binds and needs, read from its bytecode, which is in the order of execution -----
 
 
 def bound_by(cell: NotebookNode) -> set[str]:
     """The names that a cell binds in the notebook, imports aside."""
-    return set().union(*(stored(node) for node in parse(cell).body))
+    return names(cell.source)[0] - imported_by(cell)
 
 
 def needed_by(cell: NotebookNode) -> set[str]:
     """The names that a cell takes from other cells, imports and Python's own included."""
-    body = parse(cell).body
-    functions = set().union(*(stored(node) for node in body if isinstance(node, FUNCTION)))
-    return set().union(*taken(body, functions))
+    return names(cell.source)[1]
 
 
 def imported_by(cell: NotebookNode) -> set[str]:
-    """The names that a cell imports."""
     nodes = [node for node in parse(cell).body if isinstance(node, (ast.Import, ast.ImportFrom))]
-    names = [alias.asname or alias.name for node in nodes for alias in node.names]
-    return {name.split(".")[0] for name in names}
+    imported = [alias.asname or alias.name for node in nodes for alias in node.names]
+    return {name.split(".")[0] for name in imported}
 
 
-def before(cells: list[NotebookNode]) -> list[set[int]]:
-    """The earlier cells that each cell must come after; any order that keeps to it should do.
+@cache
+def names(source: str) -> tuple[set[str], set[str]]:
+    """What a cell binds, and what it reads before; its functions may call each other."""
+    tree = parsed(source)
+    bound = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+    needed: set[str] = set()
+    for step in dis.get_instructions(compile(tree, "a cell", "exec", dont_inherit=True)):
+        if step.opname == "STORE_NAME":
+            bound.add(step.argval)
+        elif step.opname == "LOAD_NAME":
+            needed |= {step.argval} - bound
+        elif isinstance(step.argval, CodeType):
+            needed |= globals_of(step.argval) - bound
+    return bound, needed
 
-    A cell comes after what it needs and after whoever needs what it binds anew. Names that no cell
-    needs from another, as of a loop, tie nothing together; nor does importing once more.
-    """
-    binds, needs = [bound_by(cell) for cell in cells], [needed_by(cell) for cell in cells]
-    imports = [imported_by(cell) for cell in cells]
-    shared = set().union(*needs)
 
-    def tied(i: int, k: int) -> bool:
-        made = binds[i] | imports[i].difference(*imports[:i])
-        return bool(made & needs[k] or binds[i] & binds[k] & shared or needs[i] & binds[k])
+def globals_of(code: CodeType) -> set[str]:
+    """The names of the notebook that a function or class reads, also in those inside it."""
+    steps = list(dis.get_instructions(code))
+    own = {step.argval for step in steps if step.opname == "STORE_NAME"}  # of a class
+    found = {step.argval for step in steps if step.opname in ("LOAD_NAME", "LOAD_GLOBAL")}
+    inner = [step.argval for step in steps if isinstance(step.argval, CodeType)]
+    return (found - own).union(*map(globals_of, inner))
 
-    return [{i for i in range(k) if tied(i, k)} for k in range(len(cells))]
+
+# --- made-up lessons -----------------------------------------------------------------------------
 
 
 def text(source: str) -> NotebookNode:
-    """A markdown cell for a made-up lesson."""
     return v4.new_markdown_cell(source)
 
 
 def code(source: str, stdout: str = "", *, tags: tuple[str, ...] = ()) -> NotebookNode:
-    """A code cell for a made-up lesson, with what it printed."""
+    """A code cell, with what it printed."""
     outputs = [v4.new_output("stream", name="stdout", text=stdout)] if stdout else []
-    metadata = {"tags": list(tags)} if tags else {}
-    return v4.new_code_cell(source, outputs=outputs, metadata=metadata)
+    return v4.new_code_cell(source, outputs=outputs, metadata={"tags": list(tags)} if tags else {})
 
 
 def lesson(*cells: NotebookNode) -> NotebookNode:
     """A made-up lesson as `make notebooks` leaves one: executed in order, metadata scrubbed."""
     for count, cell in enumerate((c for c in cells if c.cell_type == "code"), start=1):
         cell.execution_count = count
-    metadata = {
-        "kernelspec": {"name": "python3", "display_name": "Python 3"},
-        "language_info": {"name": "python"},
-    }
+    kernel = {"name": "python3", "display_name": "Python 3"}
+    metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
     return v4.new_notebook(cells=list(cells), metadata=metadata)

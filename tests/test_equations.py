@@ -1,112 +1,60 @@
 r"""Every equation that a lesson displays is tagged, and every tag is proved by a test.
 
 A lesson numbers what it states with \tag{lesson.number}; a test that proves it carries
-@pytest.mark.equation("lesson.number"). This file compares the two lists, and is tried on made-up
-lessons and tests that break the rule.
+@pytest.mark.equation("lesson.number"). This file compares the two lists.
 """
 
 from __future__ import annotations
 
 import ast
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 from nbformat import NotebookNode
 
-from notebook_tools import LESSONS, ROOT, code, lesson, markdown_cells, number, read, text
+from notebook_tools import LESSONS, ROOT, lesson, markdown_cells, number, read, text
 
 CODE = re.compile(r"```.*?```|~~~.*?~~~|`[^`\n]*`", re.DOTALL)
 ENVIRONMENT = r"\\begin\{(align|equation|gather|multline|eqnarray)\*?\}.*?\\end\{\1\*?\}"
 DISPLAY = re.compile(rf"\$\$.*?\$\$|\\\\?\[.*?\\\\?\]|{ENVIRONMENT}", re.DOTALL)
-TAG = re.compile(r"\\tag\*?\{([^}]*)\}")
+Proofs = list[tuple[str, bool]]  # the equation that a test is marked with, and whether it claims
 
 
-# --- the rules ----------------------------------------------------------------------------------
-
-
-def displays(nb: NotebookNode) -> list[str]:
-    """The displayed equations of a lesson, in order."""
+def tags_of(nb: NotebookNode) -> list[str]:
+    """The tags of all displayed equations, in order; "" for an equation without a tag."""
     sources = [CODE.sub("", cell.source) for cell in markdown_cells(nb)]
-    return [match.group() for source in sources for match in DISPLAY.finditer(source)]
+    displays = [match.group() for source in sources for match in DISPLAY.finditer(source)]
+    return [tag for one in displays for tag in re.findall(r"\\tag\*?\{([^}]*)\}", one) or [""]]
 
 
-def tagged(nb: NotebookNode) -> list[str]:
-    """The tags of a lesson, in order."""
-    return [tag for display in displays(nb) for tag in TAG.findall(display)]
-
-
-def tag_problems(nb: NotebookNode, lesson_number: int) -> Iterator[str]:
-    """What is wrong with the tags of one lesson."""
-    for display in displays(nb):
-        if not TAG.search(display):
-            yield f"no tag: {display}"
-    expected = [f"{lesson_number}.{i}" for i in range(1, len(tagged(nb)) + 1)]
-    if tagged(nb) != expected:
-        yield f"tags {tagged(nb)}, expected {expected}: unique, in order, without gaps"
-
-
-def marked(source: str) -> Counter[str]:
-    """equation number -> how many tests of a test file are marked with it."""
-    marks: Counter[str] = Counter()
+def proofs_of(source: str) -> Iterator[tuple[str, bool]]:
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
-            marks.update(number for mark in node.decorator_list for number in numbers(mark))
-    return marks
+            marks, body = map(ast.unparse, (ast.Module([node], []), ast.Module(node.body, [])))
+            for numbers in re.findall(r"pytest\.mark\.equation\((.*?)\)", marks):
+                claims = bool(re.search(r"\bassert|raises\(", body))
+                yield from ((tag, claims) for tag in re.findall(r"[\d.]+", numbers))
 
 
-def numbers(decorator: ast.expr) -> list[str]:
-    """The numbers of an @pytest.mark.equation decorator, none of any other."""
-    if isinstance(decorator, ast.Call) and ast.unparse(decorator.func) == "pytest.mark.equation":
-        return [ast.literal_eval(argument) for argument in decorator.args]
-    return []
+def problems(tags: dict[int, list[str]], proofs: Proofs) -> Iterator[str]:
+    """What is wrong, given the tags of each lesson."""
+    for lesson_number, found in tags.items():
+        if found != [f"{lesson_number}.{i}" for i in range(1, len(found) + 1)]:
+            yield f"tags {found}: not one for each display, in order, without gaps"
+    known, proved = {tag for found in tags.values() for tag in found}, {tag for tag, _ in proofs}
+    yield from (f"no test proves equation {tag}" for tag in known - proved)
+    yield from (f"no lesson has equation {tag}, which a test proves" for tag in proved - known)
+    yield from (f"a test of {tag} claims nothing" for tag, claims in proofs if not claims)
 
 
-def toothless(source: str) -> Iterator[str]:
-    """Tests of a test file that are marked with an equation and claim nothing about it."""
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.FunctionDef) and any(map(numbers, node.decorator_list)):
-            claims = [n for n in ast.walk(node) if isinstance(n, ast.Assert)]
-            calls = [ast.unparse(n.func) for n in ast.walk(node) if isinstance(n, ast.Call)]
-            if not claims and not any("assert" in call or "raises" in call for call in calls):
-                yield node.name
+def test_every_equation_is_tagged_and_proved_and_every_proof_has_its_equation() -> None:
+    sources = [path.read_text("utf-8") for path in sorted((ROOT / "tests").rglob("test_*.py"))]
+    proofs = [proof for one in sources if "mark.equation" in one for proof in proofs_of(one)]
+    assert list(problems({number(path): tags_of(read(path)) for path in LESSONS}, proofs)) == []
 
 
-def unpaired(tags: Iterable[str], marks: Iterable[str], lessons: set[int]) -> Iterator[str]:
-    """Tags without a test, and marks without a tag in the lessons that exist."""
-    tags, marks = set(tags), set(marks)
-    yield from (f"no test proves equation {tag}" for tag in sorted(tags - marks))
-    for mark in sorted(marks - tags):
-        if not re.fullmatch(r"[1-3]\.\d+", mark) or int(mark[0]) in lessons:
-            yield f"a test claims to prove equation {mark}, which no lesson has"
-
-
-# --- the lessons --------------------------------------------------------------------------------
-
-
-def all_tests() -> list[str]:
-    """The source of every test file."""
-    return [path.read_text("utf-8") for path in sorted((ROOT / "tests").rglob("test_*.py"))]
-
-
-@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
-def test_every_display_is_tagged(path: Path) -> None:
-    assert list(tag_problems(read(path), number(path))) == []
-
-
-def test_every_equation_is_proved_and_every_proof_has_its_equation() -> None:
-    tags = [tag for path in LESSONS for tag in tagged(read(path))]
-    marks = [mark for source in all_tests() for mark in marked(source)]
-    assert list(unpaired(tags, marks, {number(path) for path in LESSONS})) == []
-
-
-def test_no_proof_is_empty() -> None:
-    assert [name for source in all_tests() for name in toothless(source)] == []
-
-
-# --- the rules find what is planted for them ----------------------------------------------------
+# --- what is planted is found -------------------------------------------------------------------
 
 GOOD = r"""
 The bound
@@ -122,30 +70,34 @@ a &= b \tag{1.2} \\
 """
 
 
-def test_tags_are_read() -> None:
-    nb = lesson(text("# A lesson"), text(GOOD), code('print("$$ x $$")'))
-    assert tagged(nb) == ["1.1", "1.2", "1.3"]
-    assert list(tag_problems(nb, 1)) == []
+@pytest.mark.parametrize(
+    ("source", "tags"),
+    [
+        (GOOD, ["1.1", "1.2", "1.3"]),
+        ("$$\na = b\n$$\n\n" + r"$$ a = c \tag{1.1} $$", ["", "1.1"]),
+        (r"\begin{align} a = b \end{align}", [""]),
+        (r"\[ a = b \]", [""]),
+    ],
+)
+def test_displays_are_found(source: str, tags: list[str]) -> None:
+    assert tags_of(lesson(text(source))) == tags
+
+
+def test_marks_and_empty_proofs_are_found() -> None:
+    mark = "@pytest.mark.equation({})\ndef test_it():\n    {}\n"
+    source = mark.format("'1.1', '1.2'", "assert True") + mark.format("'2.10'", "print('done')")
+    assert list(proofs_of(source)) == [("1.1", True), ("1.2", True), ("2.10", False)]
 
 
 @pytest.mark.parametrize(
-    "source",
+    ("tags", "proofs"),
     [
-        "$$\na = b\n$$\n\n" + r"$$ a = c \tag{1.1} $$",
-        r"\begin{align} a = b \end{align}",
-        r"\[ a = b \]",
-        r"$$ a = b \tag{1.1} $$ and $$ a = b \tag{1.1} $$",
-        r"$$ a = b \tag{1.2} $$ and $$ a = b \tag{1.1} $$",
+        (["1.1", "1.1"], [("1.1", True)]),
+        (["1.2", "1.1"], [("1.1", True), ("1.2", True)]),
+        (["1.1", "1.2"], [("1.1", True)]),
+        (["1.1"], [("1.1", True), ("2.1", True)]),
+        (["1.1"], [("1.1", False)]),
     ],
 )
-def test_a_planted_fault_in_a_lesson_is_found(source: str) -> None:
-    assert list(tag_problems(lesson(text(source)), 1))
-
-
-def test_a_planted_empty_proof_and_a_lack_of_one_are_found() -> None:
-    mark = "@pytest.mark.equation('1.{}')\ndef test_it():\n    {}\n"
-    proofs = mark.format(1, "assert True") + mark.format(2, "print('done')")
-    assert marked(proofs) == {"1.1": 1, "1.2": 1}
-    assert list(toothless(proofs)) == ["test_it"]
-    assert list(unpaired(["1.1", "1.2"], ["1.1", "2.1"], {1})) == ["no test proves equation 1.2"]
-    assert len(list(unpaired(["1.1"], ["1.1", "1.2", "4.1"], {1}))) == 2
+def test_what_does_not_fit_is_found(tags: list[str], proofs: Proofs) -> None:
+    assert len(list(problems({1: tags}, proofs))) == 1
