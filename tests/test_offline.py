@@ -5,9 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-import pytest
-
-PROGRAM = """
+REFUSE = """
 import socket, sys
 
 def refuse(*_, **__):
@@ -29,16 +27,11 @@ vaelab.save("model.pt", model)
 vaelab.load("model.pt")
 print("done")
 """
+ASK = "import urllib.request; urllib.request.urlopen('http://127.0.0.1:9/')"
 
 
 def test_the_package_works_without_a_network(tmp_path):
-    command = [sys.executable, "-c", PROGRAM + USE]
-    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
-    assert run.returncode == 0 and run.stdout.endswith("done\n"), run.stderr
-
-
-@pytest.mark.parametrize("ask", ["http://127.0.0.1:9/", "http://example.org/"])
-def test_a_planted_request_is_found(ask):
-    planted = f"import urllib.request; urllib.request.urlopen({ask!r})"
-    run = subprocess.run([sys.executable, "-c", PROGRAM + planted], capture_output=True, text=True)
-    assert "the network was asked for" in run.stderr
+    for program, returned, said in ((USE, 0, "done\n"), (ASK, 1, "the network was asked for\n")):
+        command = [sys.executable, "-c", REFUSE + program]
+        run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+        assert run.returncode == returned and (run.stdout or run.stderr).endswith(said), run.stderr
