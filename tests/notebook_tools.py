@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dis
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from types import CodeType
@@ -13,7 +14,8 @@ from IPython.core.inputtransformer2 import TransformerManager
 from nbformat import NotebookNode, v4
 
 ROOT = Path(__file__).resolve().parent.parent
-LESSONS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+NAMES = ("01_elbo_and_vanilla_vae", "02_beta_annealing", "03_soft_free_bits")
+LESSONS = [ROOT / "notebooks" / f"{name}.ipynb" for name in NAMES]
 
 
 def read(path: Path) -> NotebookNode:
@@ -90,29 +92,21 @@ def names(source: str) -> tuple[set[str], set[str]]:
     bound = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
     needed: set[str] = set()
     for step in dis.get_instructions(compile(tree, "a cell", "exec", dont_inherit=True)):
-        if step.opname == "STORE_NAME":
-            bound.add(step.argval)
-        elif step.opname == "LOAD_NAME":
-            needed |= {step.argval} - bound
-        elif isinstance(step.argval, CodeType):
-            needed |= globals_of(step.argval) - bound
+        needed |= {*read_in(step)} - bound
+        bound |= {step.argval} if step.opname == "STORE_NAME" else set()
     return bound, needed
 
 
-def globals_of(code: CodeType) -> set[str]:
-    """The names of the notebook that a function or class reads, also in those inside it."""
-    steps = list(dis.get_instructions(code))
-    own = {step.argval for step in steps if step.opname == "STORE_NAME"}  # of a class
-    found = {step.argval for step in steps if step.opname in ("LOAD_NAME", "LOAD_GLOBAL")}
-    inner = [step.argval for step in steps if isinstance(step.argval, CodeType)]
-    return (found - own).union(*map(globals_of, inner))
+def read_in(step: dis.Instruction) -> Iterator[str]:
+    """The names of the notebook that an instruction reads, also in the function that it makes."""
+    if isinstance(step.argval, CodeType):
+        for inner in dis.get_instructions(step.argval):
+            yield from read_in(inner)
+    elif step.opname in ("LOAD_NAME", "LOAD_GLOBAL"):
+        yield step.argval
 
 
-# --- made-up lessons -----------------------------------------------------------------------------
-
-
-def text(source: str) -> NotebookNode:
-    return v4.new_markdown_cell(source)
+text = v4.new_markdown_cell
 
 
 def code(source: str, stdout: str = "", *, tags: tuple[str, ...] = ()) -> NotebookNode:

@@ -21,10 +21,7 @@ TIMES = re.compile(r"\[\d+:\d+<.*?step[^,\]]*|0x[0-9a-f]+")  # of progress bars;
 
 
 def said(cells: list[NotebookNode], folder: Path) -> list[list[str]]:
-    """What cells print, run one after the other in a new kernel, line by line.
-
-    Of a progress bar its end, without times and speed.
-    """
+    """What cells print in a new kernel, line by line; of a progress bar its end, without times."""
     nb = v4.new_notebook(cells=[v4.new_code_cell(cell.source) for cell in cells])
     NotebookClient(nb, timeout=1800, resources={"metadata": {"path": str(folder)}}).execute()
     texts = ["".join(tools.output_texts(cell)).replace("\r\n", "\n") for cell in nb.cells]
