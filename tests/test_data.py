@@ -10,8 +10,6 @@ import torch
 
 from vaelab import binarize, data, from_arrays, load_mnist
 
-# --- the bundled digits -------------------------------------------------------------------------
-
 
 def test_bundled_digits_are_what_is_promised(digits):
     assert repr(digits) == "Digits(MNIST, 5,000 digits: 4,000 train, 1,000 test)"
@@ -38,8 +36,6 @@ def test_the_bundled_file_is_small_and_a_pickle_in_its_place_is_not_run(monkeypa
         load_mnist("5k")
 
 
-# --- your own images ----------------------------------------------------------------------------
-
 WHOLE = np.random.default_rng(0).integers(0, 256, (20, 8, 8), np.uint8)
 SHARES = WHOLE / 255
 CLASSES = np.arange(20) % 3
@@ -53,8 +49,8 @@ def test_images_keep_their_labels_and_the_random_state_is_left_alone():
         order = torch.cat([got.train_labels, got.test_labels])  # which image is which
         assert (len(got.train), len(got.test), sorted(order.tolist())) == (15, 5, [*range(20)])
         torch.testing.assert_close(torch.cat([got.train, got.test]), rows[order], rtol=0, atol=1e-7)
-    plain = from_arrays(WHOLE, name="noise")
-    assert repr(plain) == "Digits(noise: 16 train, 4 test)"
+    plain = from_arrays(WHOLE)
+    assert repr(plain) == "Digits(images: 16 train, 4 test)"
     assert plain.train_labels.tolist() + plain.test_labels.tolist() == [-1] * 20
     assert torch.equal(plain.train, from_arrays(SHARES, seed=0).train)
     assert not torch.equal(plain.train, from_arrays(WHOLE, seed=1).train)
@@ -78,10 +74,8 @@ REPAIRED = [  # an argument, what comes in, and what the line at the end of the 
     ("images", torch.tensor(NARROW / 255)[:, None], MIDDLE),
     ("images", UNEQUAL, np.tile([[[0.2]], [[0.8]]], (10, 28, 28))),
     ("images", [image / 255 for image in UNEQUAL], np.tile([[[0.2]], [[0.8]]], (10, 28, 28))),
-    ("images", np.array(UNEQUAL, dtype=object), np.tile([[[0.2]], [[0.8]]], (10, 28, 28))),
     ("images", WHOLE.astype(int), SHARES),
     ("images", WHOLE.astype(np.uint16) * 257, SHARES),
-    ("images", torch.tensor(WHOLE).int() * 257, SHARES),
     ("images", BINARY, BINARY * 1.0),
     ("images", BINARY.astype(np.uint8), BINARY * 1.0),
     ("images", torch.tensor(BINARY).long(), BINARY * 1.0),
@@ -113,29 +107,19 @@ def test_the_message_ends_in_the_line_that_repairs(name, bad, right):
     scope = given | {"np": np, "torch": torch}
     exec(line[1], scope)
     got, expected = (from_arrays(**given | {name: value}) for value in (scope[name], right))
-    for part, wanted in zip(got[:4], expected[:4]):
-        torch.testing.assert_close(part, wanted, rtol=0, atol=1e-6)
+    torch.testing.assert_close(got[:4], expected[:4], rtol=0, atol=1e-6)
 
 
-# --- binarize -----------------------------------------------------------------------------------
-
-
-def test_binarize_draws_zeros_and_ones_anew_from_the_generator_or_the_global_one():
-    for images in (torch.rand(3, 784), torch.rand(2, 3, 5).double()):
-        before, state = images.clone(), torch.get_rng_state()
-        first, again = (binarize(images, torch.Generator().manual_seed(3)) for _ in range(2))
-        assert torch.equal(first, again) and torch.equal(torch.get_rng_state(), state)
-        assert (first.shape, first.dtype) == (images.shape, images.dtype)
-        assert ((first == 0) | (first == 1)).all() and torch.equal(images, before)
-        torch.manual_seed(3)
-        assert torch.equal(first, binarize(images)) and not torch.equal(first, binarize(images))
-
-
-def test_binarize_has_the_grey_level_for_its_mean():
-    n, p = 20_000, torch.tensor([0.0, 0.02, 0.3, 0.5, 0.9, 1.0])
-    drawn = binarize(p.expand(n, 6), torch.Generator().manual_seed(0))
+def test_binarize_flips_a_coin_for_each_pixel_that_falls_as_its_grey_level_says():
+    p, state = torch.tensor([0.0, 0.02, 0.3, 0.5, 0.9, 1.0]).double(), torch.get_rng_state()
+    images = p.repeat(20_000, 1)
+    drawn, again = (binarize(images, torch.Generator().manual_seed(0)) for _ in range(2))
+    assert torch.equal(drawn, again) and torch.equal(torch.get_rng_state(), state)
+    torch.manual_seed(0)
+    assert torch.equal(drawn, binarize(images)) and not torch.equal(drawn, binarize(images))
+    assert (drawn.shape, drawn.dtype) == (images.shape, images.dtype)
+    assert ((drawn == 0) | (drawn == 1)).all() and (images == p).all()
     assert (drawn.mean(dim=0)[[0, 5]] == p[[0, 5]]).all()  # certain
-    error = (drawn.mean(dim=0) - p)[1:5] / (p * (1 - p) / n).sqrt()[1:5]
-    assert (error.abs() < 5).all()
+    error = (drawn.mean(dim=0) - p)[1:5] / (p * (1 - p) / 20_000).sqrt()[1:5]
     together = torch.corrcoef(drawn[:, 1:5].T).fill_diagonal_(0)
-    assert together.abs().max() < 5 * n**-0.5  # every pixel is its own coin
+    assert (error.abs() < 5).all() and together.abs().max() < 5 * 20_000**-0.5  # its own coin

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import shutil
 from pathlib import Path
 
 import pytest
@@ -17,18 +18,14 @@ from vaelab.training import History
 
 
 @pytest.fixture(scope="module")
-def run(few) -> tuple[VAE, History]:
+def saved(few, tmp_path_factory):
+    """A file, and the model and its history that it holds."""
     torch.manual_seed(0)
-    model = VAE(latent_dim=3, hidden_dim=4)
+    path, model = tmp_path_factory.mktemp("saved") / "run.pt", VAE(latent_dim=3, hidden_dim=4)
     options = {"steps": 6, "batch_size": 8, "evaluations": 2, "progress": False}
-    return model, fit(model, few, SoftFreeBits(), **options)
-
-
-@pytest.fixture(scope="module")
-def saved(run, tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("saved") / "run.pt"
-    save(path, *run)
-    return path
+    history = fit(model, few, SoftFreeBits(), **options)
+    save(path, model, history)
+    return path, model, history
 
 
 def kept(model, history: History | None = None) -> str:
@@ -37,18 +34,17 @@ def kept(model, history: History | None = None) -> str:
     return json.dumps(parts, default=lambda tensor: (str(tensor.dtype), tensor.tolist()))
 
 
-def test_saving_and_loading_keep_every_bit_and_leave_the_random_state_alone(run, few, tmp_path):
+def test_saving_and_loading_keep_every_bit_and_leave_the_random_state_alone(saved, few, tmp_path):
+    path, (_, *run) = tmp_path / "run.pt", saved
     before = torch.get_rng_state()
-    save(tmp_path / "run.pt", *run)
-    model, history = load(tmp_path / "run.pt")
+    save(path, *run)
+    model, history = load(path)
     assert torch.equal(torch.get_rng_state(), before)
-    assert kept(model, history) == kept(*run) and list(tmp_path.iterdir()) == [tmp_path / "run.pt"]
-    assert evaluate(model, few.test).elbo == run[1].elbo[-1]
+    assert kept(model, history) == kept(*run) and list(tmp_path.iterdir()) == [path]
+    assert evaluate(model, few.test).elbo == history.elbo[-1]
     with pytest.raises(ValueError, match="loaded from a file"):
         history.record(7, evaluate(model, few.test))
-    assert kept(model, history) == kept(*run)
-    save(tmp_path / "run.pt", run[0], History(None, [1.0], interrupted=True))
-    assert load(tmp_path / "run.pt")[1].interrupted
+    assert kept(model, history) == kept(*run)  # nothing was recorded
 
 
 def test_every_model_comes_back_without_a_history(tmp_path):
@@ -62,9 +58,6 @@ def test_every_model_comes_back_without_a_history(tmp_path):
         assert kept(again) == kept(model)
 
 
-# --- what is not a whole file of ours -----------------------------------------------------------
-
-
 def refused(path: Path, content: object, said: str = "") -> None:
     path.write_bytes(content) if isinstance(content, bytes) else torch.save(content, path)
     with pytest.raises(ValueError, match=r"path must be a file that vaelab\.save wrote") as refusal:
@@ -73,8 +66,8 @@ def refused(path: Path, content: object, said: str = "") -> None:
 
 
 @given(share=st.floats(0, 1, exclude_max=True), flip=st.integers(1, 255))
-def test_a_damaged_file_is_refused_or_harmless(saved, run, share, flip):
-    content, path = bytearray(saved.read_bytes()), saved.with_name("damaged.pt")
+def test_a_damaged_file_is_refused_or_harmless(saved, share, flip):
+    content, path = bytearray(saved[0].read_bytes()), saved[0].with_name("damaged.pt")
     at = int(share * len(content))
     refused(path, bytes(content[:at]), "damaged")
     content[at] ^= flip
@@ -84,7 +77,7 @@ def test_a_damaged_file_is_refused_or_harmless(saved, run, share, flip):
     except ValueError as error:
         assert "path must be a file that vaelab.save wrote" in str(error)
     else:  # a byte of padding or of a name that nobody reads
-        assert kept(*again) == kept(*run)
+        assert kept(*again) == kept(*saved[1:])
 
 
 WEIGHTS = VAE(2, 3, data_dim=4).state_dict()
@@ -131,39 +124,33 @@ def test_a_file_cannot_run_code(tmp_path):
     assert (tmp_path / "ran").exists()
 
 
-# --- when it cannot be written ------------------------------------------------------------------
-
-
-def test_a_full_disk_leaves_what_was_there(tmpfs, run, saved):
-    save(tmpfs / "run.pt", *run)
+def test_a_full_disk_leaves_what_was_there(tmpfs, saved):
+    shutil.copy(saved[0], tmpfs)
     with pytest.raises(OSError, match=r"run\.pt could not be written, what was there is unchanged"):
         save(tmpfs / "run.pt", VAE())  # 2.8 MB
-    assert [path.read_bytes() for path in tmpfs.iterdir()] == [saved.read_bytes()]
+    assert [path.read_bytes() for path in tmpfs.iterdir()] == [saved[0].read_bytes()]
 
 
-def test_what_is_no_file_is_not_replaced(run, tmp_path):
+def test_what_is_no_file_is_not_replaced(tmp_path):
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "pipe")
     for name in ("folder", "pipe"):
         with pytest.raises(OSError, match="path must be a file, new or to be replaced"):
-            save(tmp_path / name, *run)
+            save(tmp_path / name, VAE())
     with pytest.raises(OSError, match="could not be written"):
-        save(tmp_path / "nowhere" / "run.pt", *run)
+        save(tmp_path / "nowhere" / "run.pt", VAE())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "pipe"]
     assert (tmp_path / "pipe").is_fifo()
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
 @pytest.mark.parametrize("where", [(Path, "write_bytes"), (os, "replace")])
-def test_a_stop_in_the_middle_leaves_what_was_there(
-    run, saved, tmp_path, monkeypatch, where, error
-):
+def test_a_stop_in_the_middle_leaves_what_was_there(saved, tmp_path, monkeypatch, where):
     def stopped(path: Path, _: object) -> None:
         path.write_text("half")
-        raise error
+        raise KeyboardInterrupt
 
-    save(tmp_path / "run.pt", *run)
+    shutil.copy(saved[0], tmp_path)
     monkeypatch.setattr(*where, stopped)
-    with pytest.raises(error):
+    with pytest.raises(KeyboardInterrupt):
         save(tmp_path / "run.pt", VAE(2, 3))
-    assert [path.read_bytes() for path in tmp_path.iterdir()] == [saved.read_bytes()]
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [saved[0].read_bytes()]
