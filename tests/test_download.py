@@ -1,10 +1,8 @@
-"""Oracles: made-up sets in MNIST's own format, a web server on this machine, planted pictures."""
+"""Oracles: a made-up set in MNIST's own format, a web server on this machine, planted pictures."""
 
 from __future__ import annotations
 
 import gzip
-import hashlib
-import http.server
 import multiprocessing
 import os
 import shutil
@@ -13,11 +11,8 @@ import socketserver
 import struct
 import subprocess
 import threading
-import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from functools import partial
+from hashlib import md5
 from pathlib import Path
 
 import numpy as np
@@ -25,22 +20,15 @@ import pytest
 import torch
 from PIL import Image
 from torchvision import datasets
-from torchvision.datasets import MNIST
 
 from vaelab import Digits, download, load_folder, load_mnist, load_torchvision
 from vaelab.download import read_folder
 
-COUNTS = {"train": 7, "t10k": 3}
-RESOURCES = [f"{part}-{kind}-ubyte" for part in COUNTS for kind in ("images-idx3", "labels-idx1")]
 SETS = ("MNIST", "FashionMNIST", "KMNIST")
-
-
-def pixels(part: str) -> np.ndarray:
-    return np.random.default_rng(len(part)).integers(0, 256, (COUNTS[part], 28, 28), np.uint8)
-
-
-def labels(part: str) -> np.ndarray:
-    return np.arange(COUNTS[part], dtype=np.uint8) + (part == "t10k")
+PIXELS = np.random.default_rng(0).integers(0, 256, (70, 28, 28), np.uint8)
+COUNTED = np.arange(10, dtype=np.uint8)
+GREY = PIXELS[0]
+OK = b"HTTP/1.1 200 OK\r\n"
 
 
 def idx(array: np.ndarray) -> bytes:
@@ -49,315 +37,187 @@ def idx(array: np.ndarray) -> bytes:
     return head + array.tobytes()
 
 
-def content(name: str) -> bytes:
-    """What a file of the made-up set holds."""
-    part = name.split("-")[0]
-    return idx(pixels(part) if "images" in name else labels(part))
+FILES = {  # the made-up set: 7 images to train on, 3 to test on
+    "train-images-idx3-ubyte": idx(PIXELS[:7]),
+    "train-labels-idx1-ubyte": idx(COUNTED[:7]),
+    "t10k-images-idx3-ubyte": idx(PIXELS[7:10]),
+    "t10k-labels-idx1-ubyte": idx(COUNTED[1:4]),
+}
+TRAIN, TRAIN_LABELS, TEST, TEST_LABELS = FILES
+PACKED = {f"{name}.gz": gzip.compress(content) for name, content in FILES.items()}
 
 
-@pytest.fixture(autouse=True)
-def _made_up_sets_only(monkeypatch, tmp_path):
-    """No setting of this machine reaches a test, and its home folder is left alone."""
+@pytest.fixture
+def said(monkeypatch, tmp_path):
+    """What a web server on this machine says when it is asked for a file: the whole set at first.
+
+    After dots, which are not sent, it neither speaks nor hangs up. No setting of a user is used.
+    """
+    answers = {name: OK + b"\r\n" + content for name, content in PACKED.items()}
+    over = threading.Event()
+
+    def answer(request: socket.socket, *_: object) -> None:
+        told = answers.get(request.recv(65536).split()[1].decode().strip("/"), b"")
+        request.sendall(told.removesuffix(b"..."))
+        if told.endswith(b"..."):
+            over.wait()
+
     for name in ("VAELAB_MNIST", "VAELAB_DATA", "XDG_CACHE_HOME", "http_proxy", "HTTP_PROXY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("no_proxy", "*")
-    monkeypatch.setattr(download, "COUNTS", tuple(COUNTS.values()))
-    sums = {name: hashlib.md5(content(name)).hexdigest() for name in RESOURCES}
+    monkeypatch.setattr(download, "COUNTS", (7, 3))
+    sums = {name: md5(content).hexdigest() for name, content in (FILES | PACKED).items()}
     monkeypatch.setattr(download, "CHECKSUMS", dict.fromkeys(SETS, sums))
-
-
-def write_set(root: Path, name: str = "MNIST") -> Path:
-    """A folder in torchvision's layout, with 7 training and 3 test images."""
-    raw = root / name / "raw"
-    raw.mkdir(parents=True)
-    for file in RESOURCES:
-        (raw / file).write_bytes(content(file))
-    return root
-
-
-@pytest.fixture
-def made_up(tmp_path) -> Path:
-    return write_set(tmp_path / "made_up")
-
-
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *args: object) -> None:
-        pass
-
-
-@contextmanager
-def serving(server: socketserver.TCPServer) -> Iterator[str]:
-    """The address of a server that runs in a thread, which ends before the socket is closed.
-
-    A thread left waiting at a closed socket may wake at the next one that gets its number, and
-    answer another test's download.
-    """
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}/"
-    finally:
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), answer) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        for kind in (getattr(datasets, name) for name in SETS):
+            monkeypatch.setattr(kind, "mirrors", [f"http://127.0.0.1:{server.server_address[1]}/"])
+            monkeypatch.setattr(kind, "resources", [(name, sums[name]) for name in PACKED])
+        yield answers
+        over.set()
         server.shutdown()
-        thread.join()
-        server.server_close()
+        thread.join()  # before the socket is closed, or it may wake at another test's
 
 
-@pytest.fixture
-def mirror(tmp_path, monkeypatch) -> Iterator[Path]:
-    """Points torchvision's downloaders at a web server on this machine that has the made-up set."""
-    folder, resources = tmp_path / "served", []
-    folder.mkdir()
-    for name in RESOURCES:
-        packed = gzip.compress(content(name))
-        (folder / f"{name}.gz").write_bytes(packed)
-        resources.append((f"{name}.gz", hashlib.md5(packed).hexdigest()))
-    handler = partial(Quiet, directory=str(folder))
-    with serving(http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)) as address:
-        for name in SETS:
-            monkeypatch.setattr(getattr(datasets, name), "mirrors", [address])
-            monkeypatch.setattr(getattr(datasets, name), "resources", resources)
-        yield folder
-
-
-@pytest.fixture
-def dead_mirror(monkeypatch) -> None:
-    """Points torchvision's downloaders at a port where nobody answers."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    for name in SETS:
-        monkeypatch.setattr(getattr(datasets, name), "mirrors", [f"http://127.0.0.1:{port}/"])
+def lay(raw: Path, files: dict[str, bytes] = FILES) -> None:
+    raw.mkdir(parents=True)
+    for name, content in files.items():
+        (raw / name).write_bytes(content)
 
 
 def assert_made_up(got: Digits) -> None:
-    for images, targets, part in [
-        (got.train, got.train_labels, "train"),
-        (got.test, got.test_labels, "t10k"),
-    ]:
-        expected = torch.from_numpy(pixels(part)).reshape(-1, 784) / 255
-        torch.testing.assert_close(images, expected, rtol=0, atol=1e-7)
-        assert targets.tolist() == labels(part).tolist()
-        assert (images.dtype, targets.dtype) == (torch.float32, torch.int64)
+    pixels = torch.tensor(PIXELS.reshape(70, 784) / 255, dtype=torch.float32)
+    right = (pixels[:7], torch.arange(7), pixels[7:10], torch.arange(1, 4))
+    torch.testing.assert_close(got[:4], right, rtol=0, atol=1e-7)
 
 
-# --- which set, and where -----------------------------------------------------------------------
+def refused(root: Path, said: str) -> None:
+    """The set is refused so, and no file is left."""
+    with pytest.raises(RuntimeError, match=f"(?s){said}"):
+        load_mnist("full", root=root)
+    assert {path.name for path in root.rglob("*")} <= {"MNIST", "raw"}
 
 
-def test_an_argument_or_the_environment_chooses_the_set_and_the_folder(monkeypatch, made_up):
-    assert load_mnist().name == "MNIST, 5,000 digits"
-    assert len(load_mnist("full", root=made_up).train) == 7
-    monkeypatch.setenv("VAELAB_MNIST", "full")
-    monkeypatch.setenv("VAELAB_DATA", str(made_up))
-    assert load_mnist().name == "MNIST, full"
-    assert load_mnist("5k").name == "MNIST, 5,000 digits"  # an argument wins
-    monkeypatch.setenv("VAELAB_MNIST", "5k")
-    assert load_mnist().name == "MNIST, 5,000 digits"
-    assert load_mnist("full").name == "MNIST, full"
-    monkeypatch.setenv("VAELAB_DATA", str(made_up / "nowhere"))
-    assert len(load_mnist("full", root=made_up).train) == 7
+SETTINGS = [  # of the environment, the arguments, and the folder in which the full set is found
+    ("", (), None),
+    ("VAELAB_MNIST=full VAELAB_DATA=here", (), "here"),
+    ("VAELAB_MNIST=full VAELAB_DATA=here", ("5k",), None),  # an argument wins
+    ("VAELAB_MNIST=5k VAELAB_DATA=here", ("full",), "here"),
+    ("VAELAB_DATA=elsewhere", ("full", "here"), "here"),
+    ("VAELAB_DATA=elsewhere", ("full", "~/here"), "home/here"),
+    ("VAELAB_DATA=~/here", ("full",), "home/here"),
+    ("VAELAB_MNIST=full XDG_CACHE_HOME=here", (), "here/vaelab"),
+    ("VAELAB_MNIST=full", (), "home/.cache/vaelab"),
+]
 
 
-@pytest.mark.parametrize(
-    ("variable", "value", "root", "folder"),
-    [
-        ("XDG_CACHE_HOME", "elsewhere", None, "elsewhere/vaelab"),
-        ("VAELAB_MNIST", "full", None, "home/.cache/vaelab"),
-        ("VAELAB_DATA", "~/digits", None, "home/digits"),
-        ("VAELAB_DATA", "elsewhere", "~/digits", "home/digits"),
-    ],
-)
-def test_the_set_is_found_in_the_cache_or_below_a_tilde(
-    monkeypatch, made_up, tmp_path, dead_mirror, variable, value, root, folder
-):
-    monkeypatch.chdir(tmp_path)  # so that a folder called ~ would end there
-    (tmp_path / folder).parent.mkdir(parents=True)
-    made_up.rename(tmp_path / folder)
-    monkeypatch.setenv(variable, str(tmp_path / value) if value == "elsewhere" else value)
-    assert_made_up(load_mnist("full", root=root))
+@pytest.mark.parametrize("settings, given, folder", SETTINGS)
+def test_arguments_or_the_environment_choose(said, monkeypatch, tmp_path, settings, given, folder):
+    said.clear()
+    monkeypatch.chdir(tmp_path)
+    for setting in settings.split():
+        monkeypatch.setenv(*setting.split("="))
+    if folder is None:
+        assert load_mnist(*given).name == "MNIST, 5,000 digits"
+    else:
+        lay(tmp_path / folder / "MNIST" / "raw")
+        assert_made_up(load_mnist(*given))
 
 
 def test_another_size_in_the_environment_is_refused(monkeypatch):
     monkeypatch.setenv("VAELAB_MNIST", "6k")
-    with pytest.raises(ValueError, match=r"size must be '5k' or 'full', got '6k' .*VAELAB_MNIST"):
+    with pytest.raises(ValueError, match=r"'5k' or 'full', got '6k' \(argument or \$VAELAB_MNIST"):
         load_mnist()
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_a_set_is_downloaded_once_and_then_read_without_a_network(mirror, tmp_path, name):
-    folder = tmp_path / "new" / "folder"
-    got = load_torchvision(name, root=folder)
+def test_a_set_is_downloaded_once_and_then_read_without_a_network(said, tmp_path, name):
+    got = load_torchvision(name, root=tmp_path / "new" / "folder")
     assert_made_up(got)
     assert got.name == f"{name}, full"
-    shutil.rmtree(mirror)
-    assert_made_up(load_torchvision(name, root=str(folder)))
+    said.clear()
+    assert_made_up(load_torchvision(name, root=str(tmp_path / "new" / "folder")))
 
 
-# --- something else in its place ----------------------------------------------------------------
+PLANTED = [  # a file of the set, what it holds, and what the message says
+    (TRAIN, idx(PIXELS[10:]), r"is not MNIST: .* 60 entries, not 7\. .*from_arrays"),
+    (TRAIN, idx(PIXELS[10:17]), "is not MNIST: .*images-idx3-ubyte holds other data"),
+    (TEST_LABELS, idx(COUNTED[2:5]), "is not MNIST: .*t10k-labels.* holds other data"),
+    (TRAIN, b"", "damaged .*VAELAB_DATA"),  # as an interrupted unpacking leaves it
+    (TEST, FILES[TEST][:1000], "damaged .*VAELAB_DATA"),
+]
 
 
-def test_other_images_in_the_folder_of_a_set_are_not_the_set(made_up, monkeypatch):
-    raw = made_up / "MNIST" / "raw"
-    other = np.random.default_rng(0).integers(0, 256, (60, 28, 28), np.uint8)
-    (raw / RESOURCES[0]).write_bytes(idx(other))
-    with pytest.raises(RuntimeError, match=r"is not MNIST: .* 60 entries, not 7\. .*from_arrays"):
-        load_mnist("full", root=made_up)
-    (raw / RESOURCES[0]).write_bytes(idx(other[:7]))
-    with pytest.raises(RuntimeError, match=r"is not MNIST: .*images-idx3-ubyte holds other data"):
-        load_mnist("full", root=made_up)
-    (raw / RESOURCES[0]).write_bytes(content(RESOURCES[0]))
-    (raw / RESOURCES[3]).write_bytes(idx(labels("t10k") + 1))
-    with pytest.raises(RuntimeError, match="t10k-labels-idx1-ubyte holds other data"):
-        load_mnist("full", root=made_up)
-    monkeypatch.undo()  # the counts and checksums of MNIST itself
+def test_what_is_not_the_set_in_its_folder_is_refused(said, monkeypatch, tmp_path):
+    for name in SETS:
+        lay(tmp_path / name / "raw")
+    for file, content, message in PLANTED:
+        (tmp_path / "MNIST" / "raw" / file).write_bytes(content)
+        with pytest.raises(RuntimeError, match=message):
+            load_mnist("full", root=tmp_path)
+        (tmp_path / "MNIST" / "raw" / file).write_bytes(FILES[file])
+    monkeypatch.undo()  # the counts of the sets themselves
     for name in SETS:
         with pytest.raises(RuntimeError, match=f"is not {name}: .* 7 entries, not 60,000"):
-            load_torchvision(name, root=made_up if name == "MNIST" else write_set(made_up, name))
+            load_torchvision(name, root=tmp_path)
 
 
-@pytest.mark.parametrize(("name", "left"), [(RESOURCES[0], 0), (RESOURCES[2], 1000)])
-def test_a_file_that_was_cut_off_is_an_error_with_a_way_out(made_up, name, left):
-    file = made_up / "MNIST" / "raw" / name  # as an interrupted unpacking leaves it
-    file.write_bytes(file.read_bytes()[:-1][:left])
-    with pytest.raises(RuntimeError, match=r"damaged .*VAELAB_DATA"):
-        load_mnist("full", root=made_up)
-
-
-# --- what goes wrong on the way -----------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", SETS)
-def test_without_a_network_the_error_says_what_to_do(dead_mirror, tmp_path, name):
+def test_without_a_network_the_error_says_what_to_do(said, monkeypatch, tmp_path):
+    monkeypatch.setattr(datasets.KMNIST, "mirrors", ["http://127.0.0.1:0/"])  # no possible port
+    socket.setdefaulttimeout(12.5)  # of other connections, which are left alone
     with pytest.raises(RuntimeError) as refusal:
-        load_torchvision(name, root=tmp_path / "empty")
-    advice = ("VAELAB_DATA", f"{name}/raw/train-images-idx3-ubyte", "load_mnist('5k')")
-    for said in (f"the full {name}", str(tmp_path / "empty"), *advice):
-        assert said in str(refusal.value)
+        load_torchvision("KMNIST", root=tmp_path / "empty")
+    assert socket.getdefaulttimeout() == 12.5
+    socket.setdefaulttimeout(None)
+    advice = ("VAELAB_DATA", "KMNIST/raw/train-images-idx3-ubyte", "load_mnist('5k')")
+    for word in ("the full KMNIST", str(tmp_path / "empty"), *advice):
+        assert word in str(refusal.value)
 
 
-@pytest.mark.parametrize("before", [None, 12.5])
-def test_the_time_out_of_other_connections_is_left_alone(made_up, tmp_path, dead_mirror, before):
-    socket.setdefaulttimeout(before)
-    try:
-        load_mnist("full", root=made_up)
-        assert socket.getdefaulttimeout() == before
-        with pytest.raises(RuntimeError):
-            load_mnist("full", root=tmp_path / "empty")
-        assert socket.getdefaulttimeout() == before
-    finally:
-        socket.setdefaulttimeout(None)
-
-
-def valid_or_none(root: Path) -> bool:
-    """Whether the set is there; whatever happened, it is all there or none of it is."""
-    raw = root / "MNIST" / "raw"
-    there = [(raw / name).exists() for name in RESOURCES]
-    assert all(there) or not any(there), dict(zip(RESOURCES, there))
-    assert not list(root.glob("download-*"))  # nothing half-finished lies around
-    if all(there):
-        assert_made_up(load_mnist("full", root=root))
-    return all(there)
-
-
-ANSWERS = {
-    "a page of a proxy": "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n<html>Log in</html>",
-    "forbidden": "HTTP/1.1 403 Forbidden\r\n\r\n",
-    "gone": "HTTP/1.1 404 Not Found\r\n\r\n",
-    "a redirection in a circle": "HTTP/1.1 302 Found\r\nLocation: /\r\n\r\n",
-    "no HTTP": "220 smtp.example.org ready\r\n",
-    "nothing, and the line is cut": "",
-    "a torn chunk": "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffff\r\nabc",
-    "less than promised": "HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\nabc",
+FAULTS = {  # a file, and what is said in its place; after dots the server falls silent
+    "a page of a portal": (TRAIN, OK + b"\r\n<html>Log in</html>"),
+    "forbidden": (TRAIN, b"HTTP/1.1 403 Forbidden\r\n\r\n"),
+    "missing": (TEST, b"HTTP/1.1 404 Not Found\r\n\r\n"),
+    "a circle": (TRAIN, b"HTTP/1.1 302 Found\r\nLocation: /train-images-idx3-ubyte.gz\r\n\r\n"),
+    "no HTTP": (TRAIN, b"220 smtp.example.org ready\r\n"),
+    "a torn chunk": (TRAIN, OK + b"Transfer-Encoding: chunked\r\n\r\nffff\r\nabc"),
+    "less than promised": (TRAIN, OK + b"Content-Length: 99\r\n\r\nabc"),
+    "silence in the middle": (TRAIN, OK + b"Content-Length: 99\r\n\r\nabc..."),
+    "the line is cut": (TRAIN, b""),
+    "silence": (TRAIN, b"..."),
+    "a file cut off": (TEST_LABELS, OK + b"\r\n" + PACKED[f"{TEST_LABELS}.gz"][:-9]),
+    "another file": (TRAIN_LABELS, OK + b"\r\n" + PACKED[f"{TEST_LABELS}.gz"]),
 }
 
 
-@pytest.fixture
-def answering(monkeypatch) -> Iterator[Callable[[str, bool], None]]:
-    """Makes torchvision ask a server on this machine that says the same to everybody."""
-    answer, let_go = [], threading.Event()
-
-    class SayIt(socketserver.BaseRequestHandler):
-        def handle(self) -> None:
-            self.request.recv(65536)
-            self.request.sendall(answer[0].encode())
-            let_go.wait()
-
-    def start(said: str, hold: bool = False) -> None:
-        answer.append(said)
-        let_go.clear() if hold else let_go.set()
-
-    with serving(socketserver.ThreadingTCPServer(("127.0.0.1", 0), SayIt)) as address:
-        monkeypatch.setattr(MNIST, "mirrors", [address])
-        yield start
-        let_go.set()
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_server_that_says_anything_else_leaves_nothing(said, monkeypatch, tmp_path, fault):
+    (file, told), silent = FAULTS[fault], "silence" in fault
+    with monkeypatch.context() as patch:
+        patch.setattr(download, "DOWNLOAD_TIMEOUT", 0.3 if silent else 30)
+        patch.setitem(said, f"{file}.gz", told)
+        reason = "timed out.*" if silent else ""
+        refused(tmp_path, rf"could not be downloaded.*{reason}login.*load_mnist\('5k'\)")
+    assert_made_up(load_mnist("full", root=tmp_path))  # the next try is not in its own way
 
 
-@pytest.mark.parametrize("kind", ANSWERS)
-def test_another_answer_than_the_file_leaves_nothing(answering, tmp_path, kind):
-    answering(ANSWERS[kind], False)
-    with pytest.raises(
-        RuntimeError, match=r"(?s)could not be downloaded .*login.*load_mnist\('5k'\)"
-    ):
-        load_mnist("full", root=tmp_path / "new")
-    assert not valid_or_none(tmp_path / "new")
-
-
-@pytest.mark.parametrize("said", ["", "HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\nabc"])
-def test_a_server_that_falls_silent_is_left_after_the_time_out(
-    answering, monkeypatch, tmp_path, said
-):
-    monkeypatch.setattr(download, "DOWNLOAD_TIMEOUT", 0.3)
-    answering(said, True)
-    begin = time.monotonic()
-    with pytest.raises(RuntimeError, match="timed out"):
-        load_mnist("full", root=tmp_path / "new")
-    assert time.monotonic() - begin < 20
-    assert not valid_or_none(tmp_path / "new")
-
-
-@pytest.mark.parametrize(
-    ("which", "fault"), [(0, "cut"), (1, "changed"), (2, "missing"), (3, "cut"), (3, "changed")]
-)
-def test_a_bad_file_among_good_ones_leaves_nothing(mirror, tmp_path, which, fault):
-    file = mirror / f"{RESOURCES[which]}.gz"
-    good = file.read_bytes()
-    if fault == "missing":
-        file.unlink()
-    else:
-        file.write_bytes(good[:-9] if fault == "cut" else good[:-1] + bytes([good[-1] ^ 1]))
-    with pytest.raises(RuntimeError, match="could not be downloaded"):
-        load_mnist("full", root=tmp_path / "new")
-    assert not valid_or_none(tmp_path / "new")
-    file.write_bytes(good)
-    assert_made_up(load_mnist("full", root=tmp_path / "new"))  # the next try is not in its own way
-
-
-def test_a_full_disk_leaves_nothing(mirror, tmpfs, monkeypatch):
+def test_a_full_disk_leaves_nothing(said, tmpfs):
     filler = tmpfs / "filler"
     filler.write_bytes(b"x" * (1024 * 1024 - 3 * 4096))
-    with pytest.raises(RuntimeError, match=r"(?s)No space left on device.*room for 90 MB"):
-        load_mnist("full", root=tmpfs / "new")
-    assert not valid_or_none(tmpfs / "new")
+    refused(tmpfs / "new", "No space left on device.*room for 90 MB")
     filler.unlink()
     assert_made_up(load_mnist("full", root=tmpfs / "new"))
 
 
-def remount(folder: Path, how: str) -> None:
-    subprocess.run(["mount", "-o", f"remount,{how}", str(folder)], check=True)
-
-
-def test_a_read_only_folder_without_the_set(mirror, tmpfs):
-    remount(tmpfs, "ro")
-    with pytest.raises(RuntimeError, match=r"(?s)Read-only file system.*leave to write"):
-        load_mnist("full", root=tmpfs / "new")
-    assert list(tmpfs.iterdir()) == []
-
-
-def test_a_read_only_folder_with_the_packed_set_of_a_stick_is_enough(mirror, tmpfs, dead_mirror):
-    shutil.copytree(mirror, tmpfs / "MNIST" / "raw")
-    assert_made_up(load_mnist("full", root=tmpfs))  # unpacks
-    remount(tmpfs, "ro")
-    assert_made_up(load_mnist("full", root=tmpfs))
+def test_a_read_only_folder_is_refused_unless_the_set_is_there(said, tmpfs):
+    lay(tmpfs / "stick" / "MNIST" / "raw", PACKED)
+    said.clear()
+    assert_made_up(load_mnist("full", root=tmpfs / "stick"))  # unpacks
+    subprocess.run(["mount", "-o", "remount,ro", str(tmpfs)], check=True)
+    assert_made_up(load_mnist("full", root=tmpfs / "stick"))
+    refused(tmpfs / "new", "Read-only file system.*leave to write")
 
 
 def count(root: Path) -> int:
@@ -365,37 +225,29 @@ def count(root: Path) -> int:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="only a forked process is sent to this mirror")
-def test_two_processes_at_once(mirror, tmp_path):
+def test_two_processes_at_once(said, tmp_path):
     with multiprocessing.get_context("fork").Pool(2) as pool:
-        counts = pool.map_async(count, 4 * [tmp_path / "new"], chunksize=1).get(timeout=300)
-    assert counts == [7, 7, 7, 7]
-    assert valid_or_none(tmp_path / "new")
+        assert pool.map_async(count, 4 * [tmp_path / "a"], chunksize=1).get(timeout=300) == 4 * [7]
     with ThreadPoolExecutor(6) as pool:  # threads take the same steps in more orders
-        assert list(pool.map(count, 12 * [tmp_path / "other"])) == [7] * 12
-    assert valid_or_none(tmp_path / "other")
+        assert list(pool.map(count, 12 * [tmp_path / "b"])) == 12 * [7]
+    for root in (tmp_path / "a", tmp_path / "b"):
+        assert {path.name for path in root.rglob("*")} == {"MNIST", "raw", *FILES}
+        assert_made_up(load_mnist("full", root=root))
 
 
 @pytest.mark.parametrize("at", [0, 2, 3])
-def test_a_stop_while_the_files_are_moved(mirror, tmp_path, monkeypatch, at):
-    calls, replace = [], os.replace
+def test_a_stop_while_the_files_are_moved(said, tmp_path, monkeypatch, at):
+    replace, moved = os.replace, []
 
     def stopped(source: Path, target: Path) -> None:
-        calls.append(target)
-        if len(calls) == at + 1:
+        if len(moved) == at:
             raise KeyboardInterrupt
-        replace(source, target)
+        moved.append(replace(source, target))
 
-    monkeypatch.setattr(os, "replace", stopped)
-    with pytest.raises(KeyboardInterrupt):
-        load_mnist("full", root=tmp_path / "new")
-    assert_made_up(load_mnist("full", root=tmp_path / "new"))  # the rest comes
-
-
-# --- folders of pictures ------------------------------------------------------------------------
-
-GREY = np.random.default_rng(0).integers(0, 256, (28, 28), np.uint8)
-INK = np.dstack([GREY * 0] * 3 + [GREY])  # black, as transparent as GREY is dark
-WIDE = np.hstack([GREY[:, :3], GREY, GREY[:, :3]])
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(os, "replace", stopped)
+        load_mnist("full", root=tmp_path)
+    assert_made_up(load_mnist("full", root=tmp_path))  # the rest comes
 
 
 def put(path: Path, array: np.ndarray, **options: object) -> Path:
@@ -404,39 +256,32 @@ def put(path: Path, array: np.ndarray, **options: object) -> Path:
     return path
 
 
-def turned() -> Image.Exif:
-    """What a camera writes that was held on its side: turn by 90 degrees before you show it."""
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    return exif
-
-
-@pytest.mark.parametrize(
-    "file, picture, right",
-    [
-        ("a.png", GREY, GREY),
-        ("A.PNG", np.dstack([GREY] * 3), GREY),
-        ("a.gif", GREY, GREY),
-        ("a.png", GREY.astype(np.uint16) * 257, GREY),
-        ("a.tiff", GREY.astype(np.uint16) * 257, GREY),
-        ("a.png", INK, 255 - GREY),
-        ("a.bmp", WIDE, GREY),
-        ("a.pgm", np.vstack([GREY[:5], GREY, GREY[:6]]), GREY),
-        ("a.png", GREY > 99, (GREY > 99) * 255),
-    ],
-)
-def test_a_picture_of_the_right_size_keeps_its_pixels(tmp_path, file, picture, right):
-    put(tmp_path / file, picture)
+def test_a_picture_of_the_right_size_keeps_its_pixels(tmp_path):
+    pictures = {
+        "0.png": GREY,
+        "1.PNG": np.dstack([GREY] * 3),
+        "2.gif": GREY,
+        "3.png": GREY.astype(np.uint16) * 257,
+        "4.tiff": GREY.astype(np.uint16) * 257,
+        "5.png": np.dstack([GREY * 0] * 3 + [255 - GREY]),  # black ink
+        "6.bmp": np.hstack([GREY[:, :3], GREY, GREY[:, :3]]),
+        "7.pgm": np.vstack([GREY[:5], GREY, GREY[:6]]),
+        "8.png": GREY > 99,
+    }
+    for file, picture in pictures.items():
+        put(tmp_path / file, picture)
     images, labels = read_folder(tmp_path, side=28)
-    assert labels == [-1]
-    np.testing.assert_array_equal(images[0], right)
+    np.testing.assert_array_equal(images, [*8 * [GREY], (GREY > 99) * 255])
+    assert labels == [-1] * 9
 
 
 def test_a_picture_is_turned_cropped_and_resized(tmp_path):
     ramp = np.full((80, 120), 255, np.uint8)  # white on both sides, which the crop must not let in
     ramp[:, 20:100] = np.linspace(0, 200, 80)[:, None]
+    exif = Image.Exif()
+    exif[0x0112] = 6  # from a camera held on its side: turn by 90 degrees before you show it
     put(tmp_path / "a.png", ramp)
-    put(tmp_path / "b.png", ramp, exif=turned())
+    put(tmp_path / "b.png", ramp, exif=exif)
     images, _ = read_folder(tmp_path, side=20)
     expected = np.linspace(0, 200, 80).reshape(20, 4).mean(axis=1)
     assert np.abs(images[0].numpy() - expected[:, None]).max() < 3
@@ -449,48 +294,43 @@ def test_a_picture_is_turned_cropped_and_resized(tmp_path):
 def test_sub_folders_are_classes(tmp_path, folders, classes):
     for i, folder in enumerate(2 * folders):
         put(tmp_path / folder / f"{i}.png", np.full((30, 40), 40 * i, np.uint8))
-    (tmp_path / ".ipynb_checkpoints").mkdir()
     put(tmp_path / ".ipynb_checkpoints" / "0.png", GREY)
     put(tmp_path / folders[0] / ".hidden.png", GREY)
     (tmp_path / "notes.txt").write_text("no picture")
     got = load_folder(tmp_path, 8, test=0.5, name="mine", seed=3)
     assert (got.train.shape, got.test.shape, got.name) == ((2, 64), (2, 64), "mine")
     which = (torch.cat([got.train, got.test])[:, 0] * 255 / 40).round().int().tolist()
-    right = [(2 * classes)[i] for i in which]
-    assert torch.cat([got.train_labels, got.test_labels]).tolist() == right
-    assert sorted(which) == [0, 1, 2, 3]
+    labels = torch.cat([got.train_labels, got.test_labels]).tolist()
+    assert sorted(which) == [0, 1, 2, 3] and labels == [(2 * classes)[i] for i in which]
+
+
+LAYOUTS = {"lie deeper": "train/cat test/cat", "parts of a": "train Test", "holds both": ". cat"}
+
+
+@pytest.mark.parametrize("said", LAYOUTS)
+def test_a_layout_with_two_meanings_is_refused_with_the_call_that_has_one(tmp_path, said):
+    for folder in LAYOUTS[said].split():
+        for i in range(10):
+            put(tmp_path / folder / f"{i}.png", GREY)
+    with pytest.raises(ValueError, match=f"path must .*{said}.*: ") as refusal:
+        load_folder(tmp_path)
+    call = str(refusal.value)[str(refusal.value).index("load_folder(") :]
+    got = eval(call, {"load_folder": load_folder})
+    assert (repr(got), got.train.shape[1]) == ("Digits(images: 8 train, 2 test)", 784)
 
 
 @pytest.mark.parametrize(
-    "files, message",
+    "spoil, said",
     [
-        (["train/cat/a.png", "test/cat/a.png"], "lie deeper"),
-        (["train/a.png", "Test/a.png"], "parts of a set"),
-        (["a.png", "cat/a.png"], "holds both"),
+        (lambda file: shutil.rmtree(file.parent), "nothing"),
+        (lambda file: file.unlink(), "no file"),
+        (lambda file: file.rename(file.with_suffix(".heic")), "'.heic'"),
+        (lambda file: file.write_bytes(file.read_bytes()[:-200]), "a.png"),
+        (lambda file: file.write_text("<html>"), "a.png"),
+        (lambda file: Image.new("F", (9, 9)).save(file.with_suffix(".tif")), "pixels are floats"),
     ],
 )
-def test_a_layout_with_two_meanings_is_refused_with_the_call_that_has_one(tmp_path, files, message):
-    for file in files:
-        for i in range(10):
-            put((tmp_path / file).with_stem(f"{i}"), GREY)
-    with pytest.raises(ValueError, match=f"path must .*{message}.*: ") as refusal:
-        load_folder(tmp_path)
-    call = str(refusal.value)[str(refusal.value).index("load_folder(") :]
-    assert len(eval(call, {"load_folder": load_folder}).test) == 2
-
-
-@pytest.mark.parametrize("fault", ["missing", "a file", "empty", "no pictures", "cut", "a page"])
-def test_what_is_no_folder_of_pictures_is_refused(tmp_path, fault):
-    file = put(tmp_path / "here" / "a.png", GREY)
-    data = file.read_bytes()
-    {
-        "missing": lambda: shutil.rmtree(tmp_path / "here"),
-        "a file": lambda: None,
-        "empty": file.unlink,
-        "no pictures": lambda: file.rename(file.with_suffix(".heic")),
-        "cut": lambda: file.write_bytes(data[:-200]),
-        "a page": lambda: file.write_text("<html>"),
-    }[fault]()
-    said = {"missing": "nothing", "empty": "no file", "no pictures": "'.heic'"}
-    with pytest.raises(ValueError, match=f"path must .*{said.get(fault, 'a.png')}"):
-        load_folder(file if fault == "a file" else tmp_path / "here")
+def test_what_is_no_folder_of_pictures_is_refused(tmp_path, spoil, said):
+    spoil(put(tmp_path / "here" / "a.png", GREY))
+    with pytest.raises(ValueError, match=f"path must .*{said}"):
+        load_folder(tmp_path / "here")
