@@ -3,8 +3,8 @@
 The arguments are read from the signatures of all that is public: the names in `vaelab.__all__`,
 what the modules that are not `INNER` define, the explorers, and the methods of `OBJECTS`. TABLE has
 a good value for each of them, and wrong ones, so a new function or argument cannot forget its
-checks. What the guards say, word for word, is in `test_checks.py`; what the controls of an explorer
-refuse is in `test_widgets.py`; the checks of `exercises` take anything that a student may answer.
+checks. What the guards say, word for word, is in `test_checks.py`; the checks of `exercises` take
+anything that a student may answer.
 """
 
 from __future__ import annotations
@@ -345,3 +345,13 @@ def test_bad_values_are_refused_by_name(call, argument):
         assert re.search(rf"(?<![\w])({word})", message), f"does not name {argument}: {message}"
         assert re.search(EXPECTED, message), message
     assert plt.get_fignums() == []  # refused before anything was drawn
+
+
+@pytest.mark.parametrize("kind", widgets.Explorer.__subclasses__())
+def test_an_explorer_refuses_what_its_controls_cannot_say(kind):
+    explorer = kind(**good(kind.__name__))
+    for name in explorer.controls.keys() - {"drawing"}:
+        part = 0.5 if explorer.controls[name].get("step", 1) == 1 else "0.5"
+        for wrong in (None, "much", NAN, 1e9, -1e9, part):
+            with pytest.raises((TypeError, ValueError), match=rf"^{re.escape(name)} must be"):
+                explorer.snapshot(**{name: wrong})
