@@ -148,8 +148,10 @@ path                        :: SAVED               :: PATH
 model                       :: SMALL               :: MODEL
 digits                      :: FOUR                :: TEST
 images                      :: IMAGES              :: PIXELS
-x logits                    :: IMAGES              :: NO_TENSOR + BAD_SHAPE
-z mu logvar                 :: Z                   :: LATENT
+logits                      :: IMAGES              :: NO_TENSOR + BAD_SHAPE
+x                           :: IMAGES              :: NO_TENSOR + BAD_SHAPE + [IMAGES[None]]
+z mu                        :: Z                   :: LATENT
+logvar                      :: Z                   :: LATENT + [Z[:2]]
 kl                          :: Z                   :: TERMS
 nll                         :: torch.ones(4)       :: TERMS
 ax                          ::                     :: ["axes", 3, np.zeros(3)]
@@ -202,7 +204,7 @@ save.history                ::                     :: [3, [], "run", SMALL]
 mosaic.images               :: SIXTEEN             :: array(4, 16)
 image_grid.images           :: SIXTEEN             :: array(4, 16)
 image_grid.columns          ::                     :: given(COUNT)
-image_rows.rows             :: {"a": SIXTEEN}      :: lines(4, 16) :: row
+image_rows.rows             :: {"a": SIXTEEN}      :: lines(4, 16) :: rows?
 image_rows.column_labels    ::                     :: [["a"]] :: column labels
 traversals.images           :: SIXTEEN[None]       :: array(1, 4, 16)
 traversals.row_labels       :: ["z"]               :: [["a", "b"]] :: row labels
@@ -215,7 +217,7 @@ latent_scatter.labels posterior_ellipses.labels :: [0, 1, 1] :: array(3) + [[0, 
 training_curves.history     :: HISTORY  :: [None, {}, [1, 2], {"a": 3}, training.History(None)]
 training_curves.axes        ::                     :: [[1, 2]]
 curves.x                    :: T3                  :: array(3) :: x|line
-curves.lines                :: {"a": T3}           :: lines(3) :: line
+curves.lines                :: {"a": T3}           :: lines(3) :: lines?
 schedule_curves.lines       :: {"a": (T3, T3)}     :: pairs(3)
 kl_bars.kl_per_dim          :: T3                  :: array(3)
 kl_bars.order               ::            :: given(array(3)) + [[0, 0, 1], [0, 1, 3], [0, 1, 1.5]]
@@ -342,7 +344,7 @@ def test_bad_values_are_refused_by_name(call, argument):
         with pytest.raises((TypeError, ValueError, KeyError)) as refusal:
             PUBLIC[call](**right | {argument: wrong})
         message = str(refusal.value)
-        assert re.search(rf"(?<![\w])({word})", message), f"does not name {argument}: {message}"
+        assert re.search(rf"(?<!\w)({word})(?!\w)", message), f"does not name {argument}: {message}"
         assert re.search(EXPECTED, message), message
     assert plt.get_fignums() == []  # refused before anything was drawn
 
