@@ -91,6 +91,8 @@ TEST = [None, IMAGES, "5k", *(FOUR._replace(test=x) for x in PIXELS)]
 TRAIN = [FOUR._replace(train=x) for x in PIXELS]
 LABELLED = [FOUR._replace(**{f"{part}_labels": x}) for part in ("train", "test") for x in LABELS]
 DIGITS = [*TEST, *TRAIN, (IMAGES, IMAGES), FOUR._replace(test=IMAGES[:1])]
+UNPAIRED = [{"vanilla": T3, "b": T3[:2]}]
+UNEQUAL = [{"a": SIXTEEN, "b": SIXTEEN[:2]}, {"a": SIXTEEN, "b": SIXTEEN[:, :4]}]
 BETAS = [{beta: SMALL} for beta in ("0.5", True, 1j, NAN, INF, -0.001)]
 BY_BETA = [None, {}, SMALL, [SMALL], *BETAS, *({1.0: model} for model in MODEL)]
 
@@ -122,25 +124,22 @@ def pairs(*axes: int) -> list:
 
 # --- the table ------------------------------------------------------------------------------------
 
-# An argument, or call.argument where that differs :: good where it has no default, or where a call
-# is named :: wrong values :: how the refusal names it. An empty cell is that of the argument alone.
+# An argument, or call.argument where that differs :: what the good call passes, at an end of what is
+# allowed, or nothing for the default :: wrong values :: how the refusal names it, if otherwise.
+# Where a cell of call.argument is empty, that of the argument holds.
 TABLE = """
-hidden_dim data_dim samples side used block cycles :: :: COUNT
-latent_dim batch_size columns n rows steps :: 2 :: COUNT
-seed                        ::                     :: SEED
-dead gap                    ::                     :: WHOLE
-bias weight strength        :: 1.0                 :: NUMBER
-beta lam penalty start stop threshold ::           :: AT_LEAST_0
-bound lr steepness          ::                     :: POSITIVE
-noise                       :: 0.5                 :: POSITIVE
-floor midpoint              ::                     :: UNIT
-progress                    :: 0.5                 :: UNIT
-ramp warmup pace            ::                     :: SHARE
-tolerance                   ::                     :: BELOW_1
-share step                  ::                     :: OPEN
-test                        ::                     :: OPEN
-per_dimension use_z         ::                     :: YES_NO
-binarize                    :: True                :: YES_NO
+latent_dim hidden_dim data_dim batch_size :: 1     :: COUNT
+block columns cycles n rows samples side steps used :: 1 :: COUNT
+seed                        :: 0                   :: SEED
+dead gap                    :: 0                   :: WHOLE
+bias weight strength        :: -1.0                :: NUMBER
+beta lam penalty start stop threshold :: 0         :: AT_LEAST_0
+bound lr noise steepness    :: 0.001               :: POSITIVE
+floor midpoint progress     :: 0                   :: UNIT
+ramp warmup pace            :: 1                   :: SHARE
+tolerance                   :: 0                   :: BELOW_1
+share step test             :: 0.5                 :: OPEN
+binarize per_dimension use_z :: True               :: YES_NO
 device                      ::            :: ["gpu", "cuda:99", "the fast one", 2.5]
 generator on_evaluation     ::                     :: FUNCTION
 root                        ::                     :: given(PATH)
@@ -161,7 +160,6 @@ load_mnist.size             :: "5k"                :: ["6k", "FULL", "", 5, 5000
 load_torchvision.name       :: "KMNIST"            :: ["mnist", "CIFAR10", "", "5k", None, True]
 from_arrays.images          ::                     :: NO_ROWS + HOLED + [None, "x"] + FLAT_LISTS
 from_arrays.labels          ::                     :: CLASSES
-from_arrays.test load_folder.test :: 0.5           ::
 from_arrays.name load_folder.name ::               :: ANYTHING
 load_folder.path            :: FOLDER              :: [*PATH, SAVED, "nowhere"]
 binarize.images pca_rates.images ::                :: NO_PIXELS
@@ -182,13 +180,14 @@ fit.digits                  ::                     :: DIGITS
 fit.objective               ::            :: [vaelab.ELBO, 0.5, "ELBO", {"beta": 1}]
 fit.batch_size              :: 2                   :: COUNT + [5]
 fit.steps                   :: 2                   ::
+SoftFreeBitsPlayground.steps :: 10                 :: COUNT + [9]
 fit.evaluations             :: 1                   :: COUNT + [3]
 fit.clip_norm               ::                     :: given(POSITIVE)
 fit.threads                 ::                     :: given(COUNT)
 fit.optimizer               ::                     :: FUNCTION
 fit.resume                  :: :: [3, "run.pt", SMALL, {"steps": 3}, training.History(None)]
 fit.progress                :: False               :: ANYTHING
-evaluate.images             ::                     :: PIXELS + [IMAGES[:1]]
+evaluate.images             :: IMAGES[:2]          :: PIXELS + [IMAGES[:1]]
 evaluation_images.digits    ::            :: [None, IMAGES, FOUR._replace(test=IMAGES * 255)]
 train_step.objective        :: vaelab.ELBO() :: [lambda *a: a[0], lambda *a: None, lambda *a: 1.0]
 train_step.optimizer        :: torch.optim.SGD(SMALL.parameters())               :: ANYTHING
@@ -204,34 +203,34 @@ save.history                ::                     :: [3, [], "run", SMALL]
 mosaic.images               :: SIXTEEN             :: array(4, 16)
 image_grid.images           :: SIXTEEN             :: array(4, 16)
 image_grid.columns          ::                     :: given(COUNT)
-image_rows.rows             :: {"a": SIXTEEN}      :: lines(4, 16) :: rows?
+image_rows.rows             :: {"a": SIXTEEN}      :: UNEQUAL + lines(4, 16) :: rows?
 image_rows.column_labels    ::                     :: [["a"]] :: column labels
 traversals.images           :: SIXTEEN[None]       :: array(1, 4, 16)
 traversals.row_labels       :: ["z"]               :: [["a", "b"]] :: row labels
-traversals.column_values    :: [0, 1, 2, 3]        :: array(4)
+traversals.column_values    :: [0, 1, 2, 3]        :: array(4) + [[0, 1]]
 palette.labels              :: ["a"]               :: ["vanilla"]
-latent_scatter.mu           :: D2                  :: array(3, 2)
-posterior_ellipses.mu       :: D2                  :: array(3, 2) :: mu|logvar|labels
-posterior_ellipses.logvar   :: D2                  :: array(3, 2)
-latent_scatter.labels posterior_ellipses.labels :: [0, 1, 1] :: array(3) + [[0, 0.5, 1]]
+latent_scatter.mu           :: D2                  :: array(3, 2) + [D2[:, :1]]
+posterior_ellipses.mu       :: D2         :: array(3, 2) + [D2[:, :1]] :: mu|logvar|labels
+posterior_ellipses.logvar   :: D2                  :: array(3, 2) + [D2[:2], D2[:, :1]]
+latent_scatter.labels posterior_ellipses.labels :: [0, 1, 1] :: array(3) + [[0, 1], [0, 0.5, 1]]
 training_curves.history     :: HISTORY  :: [None, {}, [1, 2], {"a": 3}, training.History(None)]
 training_curves.axes        ::                     :: [[1, 2]]
 curves.x                    :: T3                  :: array(3) :: x|line
-curves.lines                :: {"a": T3}           :: lines(3) :: lines?
-schedule_curves.lines       :: {"a": (T3, T3)}     :: pairs(3)
+curves.lines                :: {"a": T3}           :: lines(3) + [{"a": T3[:2]}] :: lines?
+schedule_curves.lines       :: {"a": (T3, T3)}     :: pairs(3) + [{"b": (T3, T3[:2])}]
 kl_bars.kl_per_dim          :: T3                  :: array(3)
-kl_bars.order               ::            :: given(array(3)) + [[0, 0, 1], [0, 1, 3], [0, 1, 1.5]]
+kl_bars.order               ::            :: given(array(3)) + [[0, 1], [0, 0, 1], [0, 1, 1.5]]
 kl_bars.threshold           ::                     :: given(AT_LEAST_0)
 kl_and_weights.kl           :: T3                  :: array(3) :: kl|weight_norms
-kl_and_weights.weight_norms :: T3                  :: array(3)
+kl_and_weights.weight_norms :: T3                  :: array(3) + [T3[:2]]
 kl_heatmap.steps            :: T3                  :: array(3) :: steps|kl
-kl_heatmap.kl               :: D2                  :: array(3, 2)
-rate_distortion.paths       :: {"a": (T3, T3)}     :: pairs(3)
+kl_heatmap.kl               :: D2                  :: array(3, 2) + [D2[:2]]
+rate_distortion.paths       :: {"a": (T3, T3)}     :: pairs(3) + [{"b": (T3, T3[:2])}]
 rate_distortion.iso_elbo    ::                     :: ["many", 3, [NAN], [[1.0]], [None]]
-rate_distortion.xlim rate_distortion.ylim ::       :: given(array(2))
+rate_distortion.xlim rate_distortion.ylim ::       :: given(array(2)) + [T3]
 dot_with_spread.values      :: {"a": T3}           :: lines(3) :: values|b
 dot_with_spread.reference   ::                     :: given(NUMBER)
-paired_differences.values   :: {"vanilla": T3, "a": T3} :: lines(3) :: values|b|baseline
+paired_differences.values   :: {"vanilla": T3, "a": T3} :: UNPAIRED + lines(3) :: values|b|baseline
 paired_differences.baseline ::                     :: ["b", "", None, 3]
 
 show_source.objects         :: lesson.table   :: [3, "fit", None, len, Z] :: object|class|function
@@ -306,11 +305,8 @@ def said(call: str, argument: str, cell: int) -> str:
 
 def good(call: str) -> dict[str, Any]:
     """The arguments of a call that works."""
-    return {
-        name: eval(said(call, name, GOOD))
-        for name, parameter in ARGUMENTS[call].items()
-        if parameter.default is parameter.empty or ROWS.get(f"{call}.{name}", [""])[GOOD]
-    }
+    cells = {name: said(call, name, GOOD) for name in ARGUMENTS[call]}
+    return {name: eval(cell) for name, cell in cells.items() if cell}
 
 
 @pytest.fixture(autouse=True)
