@@ -124,8 +124,8 @@ def pairs(*axes: int) -> list:
 
 # --- the table ------------------------------------------------------------------------------------
 
-# An argument, or call.argument where that differs :: what the good call passes, at an end of what is
-# allowed, or nothing for the default :: wrong values :: how the refusal names it, if otherwise.
+# An argument, or call.argument where that differs :: what the good call passes (at an end of what
+# is allowed; nothing: its default) :: wrong values :: how the refusal names it, if otherwise.
 # Where a cell of call.argument is empty, that of the argument holds.
 TABLE = """
 latent_dim hidden_dim data_dim batch_size :: 1     :: COUNT
@@ -270,10 +270,14 @@ def public() -> dict[str, Callable]:
             if method.__func__.__module__.startswith("vaelab"):
                 found[f"{type(thing).__name__}.{name}"] = method
     for name in ("constant", "linear", "staircase", "sigmoid", "cyclical"):
-        found[f"{name}()"] = found[name]()
+        found[f"{name}()"] = made(found[name])
     found["show_source"] = lambda objects: lesson.show_source(objects)
     found["as_committed"] = lambda settings: lesson.as_committed(STEPS=settings)
     return {name: item for name, item in found.items() if is_checked(name.split(".")[-1])}
+
+
+def made(schedule: Callable) -> Callable:
+    return lambda progress: schedule()(progress)
 
 
 def is_checked(name: str) -> bool:
