@@ -1,8 +1,8 @@
 """Checkup: correct VAEs without a fault, planted mistakes found by name, nothing left changed.
 
-CORRECT and PLANTED are the tables. Their models are written here, in the ways of public code
-(torch.distributions, in-place noise, layers called by functions, heads cut from one layer ...), so
-that a probe which leans on one way of writing a VAE fails.
+CORRECT and PLANTED are the tables, of Python expressions. Models and losses are written in the ways
+of public code (torch.distributions, in-place noise, layers called by functions, heads cut from one
+layer ...), so that a probe which leans on one way of writing a VAE fails.
 """
 
 from __future__ import annotations
@@ -434,7 +434,7 @@ exponentials by hand | trained(MLP())
 weights that are NaN | filled(Conv(), float("nan"), "logvar.bias") | vanilla
 """)
 
-# What must not be called right, above the cases: it is out of reach.
+# Out of reach: all that could not be checked, and must not be called right, stands above the cases.
 OUT_OF_REACH = table("""
 [noise, variance, detached, modes]
 NumPy's noise | MLP() | nelbo | z mu + numpy_eps(mu) * sigma(logvar)
@@ -457,6 +457,7 @@ a loss that fails for more images | MLP() | vanilla(recon, x, mu, logvar) if len
 []
 half precision | MLP(linear).half() | nelbo_of_logits | images x.half()
 """)
+
 CASES = CORRECT | PLANTED
 NOTES = {"likelihood", "modes", "kl weight", "batch sum", "free bits", "batch term"}
 NOISE = {"noise", "variance", "detached"}
