@@ -168,3 +168,18 @@ def test_make_says_which_python_it_needs_and_what_to_do_about_an_old_pip(copy: P
         (copy / "old" / "pip" / "__init__.py").write_text(f'__version__ = "{version}"\n')
         said = make(copy, "lab", f"PYTHON={sys.executable}", status=2)
         assert "Say: .venv/bin/python -m pip install -U pip" in said and "Installing" not in said
+
+
+def test_make_help_lists_every_command(copy: Path) -> None:
+    phony = re.findall(r"^\.PHONY: (.*)$", read("Makefile"), re.M)[0].split()
+    assert sorted(re.findall(r"^  make (\w+) +\S", make(copy), re.M)) == sorted(phony)
+
+
+def test_workflows_pin_their_actions_by_commit_and_may_write_nothing_but_pages() -> None:
+    for path in (ROOT / ".github" / "workflows").glob("*.yml"):
+        text = path.read_text("utf-8")
+        uses = re.findall(r"uses: (.+)", text)
+        assert uses and all(re.fullmatch(r"\S+@[0-9a-f]{40} # v[\d.]+", use) for use in uses), path
+        assert re.findall(r"^permissions:\n((?:  .+\n)+)", text, re.M) == ["  contents: read\n"]
+        pages = {"pages", "id-token"} if path.name == "pages.yml" else set()
+        assert set(re.findall(r"([\w-]+): write", text)) <= pages
