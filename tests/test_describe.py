@@ -47,7 +47,7 @@ image_rows({"input": PAIR, "decoded": PAIR}, ["mu", "z"], title="One")
 image_grid(PAIR, columns=1)
     2 images, 1 in a row.
 BoundExplorer(GaussianToy()).snapshot(x=2.0)
-    x = 2.00, | posterior p(z|x): from
+    x = 2.00, | posterior p(z|x): from | A bar D 9.48: 9.485.
 plt.plot(["vanilla", "annealed", "soft"], [109, 111, 90])
     from 109 at vanilla to 90 at soft, highest 111 at annealed
 plt.plot(DAYS, [109, 111, 90])

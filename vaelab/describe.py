@@ -143,7 +143,9 @@ def _bars(ax: Any) -> Iterator[str]:
             continue
         sizes = [p.get_height() if bars.orientation == "vertical" else p.get_width() for p in bars]
         name = "" if str(bars.get_label()).startswith("_") else f" {_plain(bars.get_label())}"
-        if sizes:
+        if len(sizes) == 1:
+            yield f"A bar{name}: {_number(sizes[0])}."
+        elif sizes:
             yield (
                 f"{len(sizes)} bars{name}, the first {_number(sizes[0])}, the last "
                 f"{_number(sizes[-1])}, the longest {_number(max(sizes))}."
