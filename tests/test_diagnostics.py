@@ -63,8 +63,9 @@ def test_active_units_counts_variances_above_the_threshold():
     assert [d.active_units(mu, threshold=t) for t in (0.0, 0.5, 100.0)] == [4, 2, 0]
 
 
-@pytest.mark.parametrize("model", [VAE(3, 4), RowGRUVAE(3, 4), LinearVAE(3, 4)])
-def test_decoder_weight_norms_are_those_of_the_columns(model):
+@pytest.mark.parametrize("kind", [VAE, RowGRUVAE, LinearVAE])
+def test_decoder_weight_norms_are_those_of_the_columns(kind):
+    model = kind(3, 4)
     columns = torch.tensor([[3.0, 0, 1], [4, 0, 1], [0, 0, 1], [0, 0, 1]])
     model.from_latent.weight.data.copy_(columns)
     norms = d.decoder_weight_norms(model)

@@ -21,31 +21,32 @@ def fu(t: F, cycles: int, ramp: F, stop: F) -> F:
     return stop * min(1, t * cycles % 1 / ramp) if t < 1 else stop
 
 
-CASES = [  # a schedule, and its beta at progress t; what is left out is what the papers use
-    (constant(), lambda t: 1),
-    (constant(0), lambda t: 0),
-    (constant(4), lambda t: 4),
-    (linear(), lambda t: min(1, 2 * t)),
-    (linear(0.3, 0.2, 4), lambda t: F("0.2") + F("3.8") * min(1, t / F("0.3"))),
-    (linear(1, 1, 0), lambda t: 1 - t),
-    (staircase(), lambda t: F(min(math.floor(10 * t) + 1, 10), 10)),
-    (staircase(1), lambda t: 1),
-    (staircase(7), lambda t: F(min(math.floor(7 * t) + 1, 7), 7)),
-    (sigmoid(), lambda t: logistic(20 * (t - 0.25))),
-    (sigmoid(0.5, 3, 2.5), lambda t: 2.5 * logistic(3 * (t - 0.5))),
-    (sigmoid(1, 0.01, 0), lambda t: 0),
-    (sigmoid(0, 0.01, 0.1), lambda t: 0.1 * logistic(0.01 * t)),
-    (sigmoid(0.5, 1e6, 3), lambda t: 3 * logistic(1e6 * (t - 0.5))),  # must not overflow
-    (cyclical(), lambda t: fu(t, 4, F(1, 2), 1)),
-    (cyclical(1, 1, 0.3), lambda t: fu(t, 1, 1, F("0.3"))),
-    (cyclical(3, 0.25), lambda t: fu(t, 3, F(1, 4), 1)),
-    (cyclical(22, 0.5, 0.8), lambda t: fu(t, 22, F(1, 2), F("0.8"))),  # 15 / 22 * 22 is below 15
-    (cyclical(49, stop=0), lambda t: 0),
+CASES = [  # what is left out is what the papers use; beta at progress t
+    (constant, [], lambda t: 1),
+    (constant, [0], lambda t: 0),
+    (constant, [4], lambda t: 4),
+    (linear, [], lambda t: min(1, 2 * t)),
+    (linear, [0.3, 0.2, 4], lambda t: F("0.2") + F("3.8") * min(1, t / F("0.3"))),
+    (linear, [1, 1, 0], lambda t: 1 - t),
+    (staircase, [], lambda t: F(min(math.floor(10 * t) + 1, 10), 10)),
+    (staircase, [1], lambda t: 1),
+    (staircase, [7], lambda t: F(min(math.floor(7 * t) + 1, 7), 7)),
+    (sigmoid, [], lambda t: logistic(20 * (t - 0.25))),
+    (sigmoid, [0.5, 3, 2.5], lambda t: 2.5 * logistic(3 * (t - 0.5))),
+    (sigmoid, [1, 0.01, 0], lambda t: 0),
+    (sigmoid, [0, 0.01, 0.1], lambda t: 0.1 * logistic(0.01 * t)),
+    (sigmoid, [0.5, 1e6, 3], lambda t: 3 * logistic(1e6 * (t - 0.5))),  # must not overflow
+    (cyclical, [], lambda t: fu(t, 4, F(1, 2), 1)),
+    (cyclical, [1, 1, 0.3], lambda t: fu(t, 1, 1, F("0.3"))),
+    (cyclical, [3, 0.25], lambda t: fu(t, 3, F(1, 4), 1)),
+    (cyclical, [22, 0.5, 0.8], lambda t: fu(t, 22, F(1, 2), F("0.8"))),  # 15 / 22 * 22 is below 15
+    (cyclical, [49, 0.5, 0], lambda t: 0),
 ]
 
 
-@pytest.mark.parametrize("schedule, formula", CASES)
-def test_a_schedule_is_its_formula_at_every_step_of_every_run(schedule, formula):
+@pytest.mark.parametrize("kind, given, formula", CASES)
+def test_a_schedule_is_its_formula_at_every_step_of_every_run(kind, given, formula):
+    schedule = kind(*given)
     for t in (F(step, steps) for steps in STEPS for step in range(steps + 1)):
         beta = schedule(float(t))
         assert type(beta) is float
