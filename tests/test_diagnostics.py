@@ -231,13 +231,6 @@ def test_pruning_keeps_the_posterior_and_decodes_with_zeros_in_place_of_the_rest
     assert model.latent_dim == 5
 
 
-def test_a_mask_means_its_indices():
-    model, mask = VAE(5, 16), torch.tensor([True, False, False, True, True])
-    expected = [*d.prune(model, [0, 3, 4]).parameters()]
-    for keep in (mask, mask.tolist(), torch.tensor([0, 3, 4])):
-        torch.testing.assert_close([*d.prune(model, keep).parameters()], expected, rtol=0, atol=0)
-
-
 # --- the linear model ---------------------------------------------------------------------------
 
 

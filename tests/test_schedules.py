@@ -53,7 +53,19 @@ def test_a_schedule_is_its_formula_at_every_step_of_every_run(kind, given, formu
         assert abs(beta - float(formula(t))) <= 1e-9
 
 
-def test_a_refusal_names_the_interval():
-    for make in (sigmoid, linear, cyclical):
-        with pytest.raises(ValueError, match=r"^stop must be in \[0, inf\), got -1$"):
-            make(stop=-1)
+@pytest.mark.parametrize(
+    "kind, name, bad, interval",
+    [
+        (linear, "warmup", 1.5, "(0, 1]"),
+        (linear, "stop", -1, "[0, inf)"),
+        (sigmoid, "midpoint", 1.5, "[0, 1]"),
+        (sigmoid, "steepness", 0, "(0, inf)"),
+        (sigmoid, "stop", -1, "[0, inf)"),
+        (cyclical, "ramp", 1.5, "(0, 1]"),
+        (cyclical, "stop", -1, "[0, inf)"),
+    ],
+)
+def test_a_refusal_names_the_interval(kind, name, bad, interval):
+    with pytest.raises(ValueError) as refusal:
+        kind(**{name: bad})
+    assert str(refusal.value) == f"{name} must be in {interval}, got {bad}"

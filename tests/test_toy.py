@@ -67,7 +67,9 @@ def test_a_dimension_goes_to_rest_at_a_constant_weight() -> None:
     assert rest - kl[:3, 1] == pytest.approx(left)
 
 
-def test_a_run_that_could_not_take_place_is_refused() -> None:
+def test_what_could_not_be_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^noise must be in \(0, inf\), got 0$"):
+        GaussianToy(noise=0)
     for bad in ({"strength": math.nan}, {"starved": -1}, {"steps": 0}, {"pace": 0.0}):
         with pytest.raises(ValueError, match=next(iter(bad))):
             simulate(SoftFreeBits().update, **{"strength": 1.0, "starved": 0, "steps": 5} | bad)
