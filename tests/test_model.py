@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 from torch.distributions import Bernoulli, Normal
 
 from vaelab import VAE, LinearVAE, RowGRUVAE, VAEOutput, evaluate
+from vaelab.model import soft_bound
 
 
 class TinyGRU(RowGRUVAE):
@@ -49,6 +51,8 @@ def test_the_defaults_are_the_original_architecture():
     linear, gru = LinearVAE(), RowGRUVAE()
     assert (linear.latent_dim, linear.data_dim, linear.noise) == (50, 784, 0.5)
     assert (gru.latent_dim, gru.hidden_dim, gru.use_z) == (32, 256, True)
+    assert gru.to_pixel.std().item() == pytest.approx(1 / 8, rel=0.2)
+    assert not {"left", "from_left.bias"} & gru.state_dict().keys()  # a file holds no constants
 
 
 def test_one_pass_is_the_layers_written_out(model):
@@ -118,17 +122,18 @@ def test_the_twin_is_the_same_network_with_z_at_zero():
 def test_samples_are_decoded_draws_from_the_prior(linear):
     for model, mean in ((VAE(3, 16), torch.sigmoid), (linear, lambda logits: logits)):
         torch.manual_seed(3)
-        means = model.sample(5)
+        means = model.double().sample(5)
         torch.manual_seed(3)
-        torch.testing.assert_close(means, mean(model.decode(torch.randn(5, 3))).detach())
+        expected = mean(model.decode(torch.randn(5, 3).double())).detach()
+        torch.testing.assert_close(means, expected)
 
 
 def test_samples_of_the_gru_are_drawn_pixel_by_pixel():
-    model = TinyGRU(3, 8)
+    model = TinyGRU(3, 8).double()
     torch.manual_seed(3)
     means = model.sample(5)
     torch.manual_seed(3)
-    z, x, expected = torch.randn(5, 3), torch.zeros(5, 4), torch.zeros(5, 4)
+    z, x, expected = torch.randn(5, 3).double(), *torch.zeros(2, 5, 4).double()
     for pixel in range(4):  # every pixel from a full pass over what is drawn so far
         expected[:, pixel] = model.decode_rows(x, z)[:, pixel].sigmoid().detach()
         x[:, pixel] = torch.bernoulli(expected[:, pixel].clone())
@@ -146,3 +151,20 @@ def test_the_linear_model_is_gaussian_on_both_sides(linear):
     torch.testing.assert_close(logvar, (15 * (linear.logvar / 15).tanh()).expand(5, 3))
     expected = Normal(affine(linear.from_latent, z), 0.4).log_prob(x).sum(dim=-1)  # (2, 5)
     torch.testing.assert_close(linear.log_likelihood(x, z), expected)
+
+
+# --- what is refused ----------------------------------------------------------------------------
+
+
+def test_a_stack_where_a_batch_belongs_and_a_noise_of_nothing_are_refused(linear):
+    vae, gru, x, z = VAE(3, 4), RowGRUVAE(3, 4), torch.zeros(2, 784), torch.zeros(7, 2, 3)
+    for call, said in [
+        (lambda: vae.encode(x[None]), "x must be (batch, 784), got"),
+        (lambda: linear.encode(torch.zeros(7, 2, 6)), "x must be (batch, 6), got"),
+        (lambda: gru.decode_rows(x, z), "z must be (batch, 3), got"),
+        (lambda: gru.draw(z), "z must be (batch, 3), got"),
+        (lambda: LinearVAE(noise=0), "noise must be in (0, inf), got"),
+        (lambda: soft_bound(x, 0), "bound must be in (0, inf), got"),
+    ]:
+        with pytest.raises(ValueError, match=f"^{re.escape(said)}"):
+            call()
