@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import MultivariateNormal, Normal
 
-from vaelab import VAE, Digits, LinearVAE, RowGRUVAE, evaluate, fit
+from vaelab import VAE, Digits, LinearVAE, RowGRUVAE, evaluate, fit, gaussian_kl
 from vaelab import diagnostics as d
 
 
@@ -184,9 +184,9 @@ def test_the_probe_is_the_penalised_regression_of_a_textbook(given):
     centres = torch.randn(10, 3)
     y = torch.multinomial(torch.arange(1.0, 11).square(), 2600, replacement=True)
     x = (0.5 + (centres[y] + 0.7 * torch.randn(2600, 3)) / 20).clamp(0, 1)
-    scale = torch.tensor([1e-3, 1.0, 1e3, 0.0])  # and one dimension is dead
+    scale = torch.tensor([0.0, 1e-3, 1.0, 1e3])  # and one dimension is dead
     model = Told(lambda x: (2 * (x * scale), torch.zeros_like(x)))
-    images = torch.cat([x, x[:, :1]], dim=1)
+    images = torch.cat([x[:, :1], x], dim=1)
     found = d.linear_probe(model, Digits(images[:600], y[:600], images[600:], y[600:], ""), **given)
     x = (x - x[:600].mean(dim=0)) / x[:600].std(dim=0)
     weight = logistic_regression(x[:600], y[:600], given.get("penalty", 1e-3))
@@ -245,6 +245,30 @@ def test_pca_rates_are_those_of_the_best_direction_found_by_search():
         expected = [max(0.0, 0.5 * math.log(v / noise**2)) for v in variances.aminmax()[::-1]]
         assert d.pca_rates(images, noise, 2).tolist() == pytest.approx(expected, abs=1e-4)
         assert d.pca_rates(images, noise, 1).tolist() == pytest.approx(expected[:1], abs=1e-4)
+
+
+def test_pca_rates_belong_to_a_minimum_of_the_loss():
+    """The solution of Tipping and Bishop, put into the model: its KL, and that no move helps."""
+    torch.manual_seed(0)
+    noise = 0.15
+    images = (0.5 + 0.2 * torch.randn(500, 5) @ torch.randn(5, 5) / 5).clamp(0, 1).double()
+    values, vectors = torch.linalg.eigh(torch.cov(images.T, correction=0))
+    variance, w = values.flip(0)[:3], vectors.flip(1)[:, :3]  # (3,), (5, 3)
+    kept = (variance - noise**2).clamp(min=0)
+    encoder = (kept.sqrt() / variance.clamp(min=noise**2))[:, None] * w.T  # (D, P)
+    raw = 15 * ((noise**2 / variance).clamp(max=1).log() / 15).atanh()
+    parts = {"to_mu.weight": encoder, "to_mu.bias": -encoder @ images.mean(dim=0), "logvar": raw}
+    parts |= {"from_latent.weight": w * kept.sqrt(), "from_latent.bias": images.mean(dim=0)}
+    model = LinearVAE(3, 5, noise).double()
+    model.load_state_dict(parts)
+    found = evaluate(model, images).kl_per_dim
+    torch.testing.assert_close(found.float(), d.pca_rates(images, noise, 3), rtol=0, atol=1e-5)
+    mu, logvar = model.encode(images)
+    spread = (model.from_latent.weight.square().sum(dim=0) * logvar.exp()).sum(dim=1)  # (N,)
+    error = (images - model.decode(mu)).square().sum(dim=1) + spread  # its mean over z, exactly
+    loss = (error / (2 * noise**2)).mean() + gaussian_kl(mu, logvar).sum(dim=1).mean()
+    for gradient in torch.autograd.grad(loss, list(model.parameters())):
+        assert gradient.abs().max() < 1e-4
 
 
 def test_a_model_without_the_layer_that_is_asked_for_is_refused_by_name():
