@@ -14,7 +14,7 @@ import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:  # the process that only hands out the tests starts without PyTorch, sooner
-    from vaelab import VAE, Digits, History, RowGRUVAE
+    from vaelab import VAE, Digits, History
 
 # The same examples in every run, and no red test because a machine is slow.
 settings.register_profile("vaelab", derandomize=True, deadline=None, max_examples=25)
@@ -62,17 +62,6 @@ def trained(digits: Digits) -> tuple[VAE, History]:
 def vae(trained: tuple[VAE, History]) -> VAE:
     """A copy of the small trained VAE, for a test to do with as it likes."""
     return copy.deepcopy(trained[0])
-
-
-@pytest.fixture
-def gru() -> RowGRUVAE:
-    """A small untrained VAE with a row-by-row decoder."""
-    import torch
-
-    from vaelab import RowGRUVAE
-
-    torch.manual_seed(1)
-    return RowGRUVAE(latent_dim=3, hidden_dim=16)
 
 
 @pytest.fixture(autouse=True, scope="session")
