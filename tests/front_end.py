@@ -1,4 +1,4 @@
-"""What the tests of the explorers share: their formulas run by node, and a page with all six."""
+"""What the tests of the explorers share: all six, their formulas run by node, and a browser."""
 
 from __future__ import annotations
 
@@ -7,11 +7,55 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import pytest
 
 from vaelab.widgets import Explorer
+
+LAPTOP = {"width": 1366, "height": 768}
+# Run by the tests and by the kernel of a notebook, so that both have the same models.
+SETUP = """
+from pathlib import Path
+import time
+import torch
+import ipywidgets
+from vaelab import VAE, load_mnist
+from vaelab.widgets import *
+
+digits = load_mnist("5k")
+torch.manual_seed(0)
+model, other, flat = VAE(8, 64), VAE(8, 64), VAE(2, 64)
+with torch.no_grad():  # as if trained: digits lie apart, pixels are black or white
+    for net in (model, other, flat):
+        net.to_mu.weight.mul_(8)
+        net.to_logits.weight.mul_(8)
+"""
+CELLS = {
+    "BoundExplorer": "(bound := BoundExplorer())",
+    "PlaneExplorer": "PlaneExplorer(flat, digits)",
+    "LatentExplorer": "LatentExplorer(model, digits)",
+    "ScheduleExplorer": "ScheduleExplorer()",
+    "SoftFreeBitsPlayground": "SoftFreeBitsPlayground()",
+    "BetaExplorer": "BetaExplorer({4.0: other, 0.5: model, 1.0: model}, digits)",
+}
+
+
+@cache
+def names() -> dict[str, Any]:
+    """What SETUP defines: digits, models and classes."""
+    defined: dict[str, Any] = {}
+    exec(SETUP, defined)
+    return defined
+
+
+def made(cell: str) -> Explorer:
+    """The explorer that a cell shows."""
+    return eval(cell, names())
+
 
 # The module is loaded from its text, as a front end does it; no document exists here.
 PROGRAM = """
@@ -26,7 +70,7 @@ const { formulas, default: explorer } = await import(address);
 if (typeof explorer.render !== "function") throw new Error("no render");
 const known = formulas.prepare(data);
 const results = calls.map(([name, ...given]) => {
-  return formulas[name](...given.map((part) => (part === "known" ? known : part)));
+  return formulas[name](...(name === "centered" ? [] : [known]), ...given);
 });
 const plain = (_, value) => {
   if (value === Infinity) return "inf";
@@ -37,18 +81,9 @@ process.stdout.write(JSON.stringify(results, plain));
 
 
 def node(explorer: Explorer, *calls: list) -> list[Any]:
-    """What an explorer's formulas answer.
-
-    Args:
-        explorer: whose module and data.
-        calls: each [name of the formula, arguments ..]; "known" stands for the prepared data.
-
-    Returns:
-        An answer to each.
-    """
+    """What an explorer's formulas answer to calls: [name of the formula, arguments ..] each."""
     if shutil.which("node") is None:
-        reason = "node is not on PATH; it runs the formulas of the explorers"
-        pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
+        missing("node is not on PATH; it runs the formulas of the explorers")
     binary = {name: v for name, v in explorer.data.items() if isinstance(v, bytes)}
     task = {
         "module": explorer._esm,
@@ -62,8 +97,31 @@ def node(explorer: Explorer, *calls: list) -> list[Any]:
     return json.loads(run.stdout)
 
 
-def close(answer: Any, number: float) -> bool:
-    """Does a read-out of the browser equal Python's to 1e-3, relative or absolute?"""
-    if number == float("inf"):
-        return answer in ("inf", "Infinity", float("inf"))
-    return abs(float(answer) - number) <= 1e-3 * max(1.0, abs(number))
+def missing(reason: str) -> None:
+    """Skip a test, but never in CI."""
+    pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
+
+
+def same(shown: dict, numbers: dict[str, float]) -> bool:
+    """Do read-outs of the browser equal Python's to 1e-3, relative or absolute?"""
+    answers = {name: float(value) for name, value in shown.items()}  # "inf", "Infinity" too
+    return bool(answers) and all(
+        answer == numbers[name] or abs(answer - numbers[name]) <= 1e-3 * max(1, abs(numbers[name]))
+        for name, answer in answers.items()
+    )
+
+
+@contextmanager
+def chromium() -> Iterator[Any]:
+    """Chromium without a window."""
+    from playwright.sync_api import sync_playwright
+
+    from explorer_page import BROWSERS
+
+    path = next((found for name in BROWSERS if (found := shutil.which(name))), None)
+    if path is None:
+        missing(f"no browser: none of {', '.join(BROWSERS)} is on PATH")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()

@@ -1,0 +1,78 @@
+"""Lessons as a student reads them: equations on the page, all of the slides, folded solutions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nbformat
+import pytest
+from playwright.sync_api import Page, expect
+
+import editions
+import pages
+from notebook_tools import code, lesson, text
+
+SLIDES = """async () => { const slides = [];
+    for (const slide of Reveal.getSlides()) {
+      const place = Reveal.getIndices(slide);
+      Reveal.slide(place.h, place.v);
+      await new Promise(done => MathJax.Hub.Queue(done));
+      slides.push([slide.scrollHeight, slide.clientHeight,
+                   getComputedStyle(slide).overflowY, slide.scrollWidth - slide.clientWidth]);
+    }
+    return slides; }"""
+
+
+def assert_equation(page: Page) -> None:
+    """The equation is typeset, with its number."""
+    page.wait_for_function("window.MathJax && MathJax.isReady")
+    page.evaluate("new Promise(done => MathJax.Hub.Queue(done))")
+    page.wait_for_selector(".MathJax_Display .math")
+    shown = page.inner_text(".MathJax_Display")
+    assert "log" in shown and "ELBO" in shown and "(1.1)" in shown and "$" not in shown
+
+
+def test_a_page_shows_its_equation(live: Page) -> None:
+    assert_equation(live)
+
+
+def test_all_of_every_slide_is_reached(page: Page, deck: Path) -> None:
+    if not editions.REVEAL.exists():
+        pytest.skip("no reveal.js yet, which make slides fetches")
+    page.goto(deck.as_uri())
+    page.wait_for_function("window.MathJax && MathJax.isReady && Reveal.isReady()")
+    slides = page.evaluate(SLIDES)
+    page.evaluate("Reveal.slide(1, 0)")
+    assert_equation(page)
+    assert sum(height > room + 9 for height, room, _, _ in slides) == 1  # the long cell
+    assert all(overflow == "auto" and wide <= 0 for _, _, overflow, wide in slides)
+
+
+def test_a_solution_is_folded_until_it_is_asked_for(page: Page, lab: tuple[str, Path]) -> None:
+    address, folder = lab
+    nb = lesson(
+        text("# An exercise"),
+        code("from vaelab import exercises"),
+        text("<details><summary>Hint</summary>\n\nthink twice\n\n</details>"),
+        code("# @title Solution 1.1\nletter = 'c'\nexercises.check_choosing(letter)", "the answer"),
+    )
+    nb.cells[-1].metadata.tags = ["solution"]
+    pages.fold(nb.cells[-1])
+    nbformat.write(nb, folder / "exercise.ipynb")
+    page.goto(f"{address}/lab/tree/exercise.ipynb?reset")
+    expect(page.get_by_text("Python 3 (ipykernel) | Idle")).to_be_visible()
+    hint = page.locator(".jp-RenderedMarkdown p", has_text="think twice")
+    expect(hint).not_to_be_visible()
+    page.locator(".jp-RenderedMarkdown summary").click()
+    expect(hint).to_be_visible()
+    solution = page.locator(".jp-CodeCell").last
+    expect(solution).to_contain_text("Solution 1.1")
+    source = solution.get_by_text("letter = 'c'")
+    expect(source).not_to_be_visible()
+    expect(solution.get_by_text("the answer")).not_to_be_visible()
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.locator("#jp-mainmenu-run").get_by_text("Run All Cells", exact=True).click()
+    expect(solution.get_by_text("Right. Chosen where")).to_be_visible()
+    expect(source).not_to_be_visible()
+    solution.locator(".jp-InputPlaceholder").click()
+    expect(source).to_be_visible()
