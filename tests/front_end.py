@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import os
 import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import pytest
@@ -19,20 +20,16 @@ from vaelab.widgets import Explorer
 LAPTOP = {"width": 1366, "height": 768}
 # Run by the tests and by the kernel of a notebook, so that both have the same models.
 SETUP = """
+import time, torch, ipywidgets
 from pathlib import Path
-import time
-import torch
-import ipywidgets
 from vaelab import VAE, load_mnist
 from vaelab.widgets import *
-
 digits = load_mnist("5k")
 torch.manual_seed(0)
 model, other, flat = VAE(8, 64), VAE(8, 64), VAE(2, 64)
-with torch.no_grad():  # as if trained: digits lie apart, pixels are black or white
-    for net in (model, other, flat):
-        net.to_mu.weight.mul_(8)
-        net.to_logits.weight.mul_(8)
+for net in (model, other, flat):  # as if trained: digits lie apart, pixels are black or white
+    net.to_mu.weight.data.mul_(8)
+    net.to_logits.weight.data.mul_(8)
 """
 CELLS = {
     "BoundExplorer": "(bound := BoundExplorer())",
@@ -42,21 +39,6 @@ CELLS = {
     "SoftFreeBitsPlayground": "SoftFreeBitsPlayground()",
     "BetaExplorer": "BetaExplorer({4.0: other, 0.5: model, 1.0: model}, digits)",
 }
-
-
-@cache
-def names() -> dict[str, Any]:
-    """What SETUP defines: digits, models and classes."""
-    defined: dict[str, Any] = {}
-    exec(SETUP, defined)
-    return defined
-
-
-def made(cell: str) -> Explorer:
-    """The explorer that a cell shows."""
-    return eval(cell, names())
-
-
 # The module is loaded from its text, as a front end does it; no document exists here.
 PROGRAM = """
 import { readFileSync } from "node:fs";
@@ -66,8 +48,7 @@ for (const [name, letters] of Object.entries(buffers)) {
   data[name] = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 const address = `data:text/javascript;base64,${Buffer.from(module).toString("base64")}`;
-const { formulas, default: explorer } = await import(address);
-if (typeof explorer.render !== "function") throw new Error("no render");
+const { formulas } = await import(address);
 const known = formulas.prepare(data);
 const results = calls.map(([name, ...given]) => {
   return formulas[name](...(name === "centered" ? [] : [known]), ...given);
@@ -78,6 +59,19 @@ const plain = (_, value) => {
 };
 process.stdout.write(JSON.stringify(results, plain));
 """
+
+
+@cache
+def names() -> dict[str, Any]:
+    """What SETUP defines: digits, models and classes."""
+    defined: dict[str, Any] = {}
+    exec(SETUP, defined)
+    return defined
+
+
+def made(cell: str, **more: Any) -> Explorer:
+    """The explorer that a cell shows, if need be of other models."""
+    return eval(cell, names() | more)
 
 
 def node(explorer: Explorer, *calls: list) -> list[Any]:
@@ -104,11 +98,8 @@ def missing(reason: str) -> None:
 
 def same(shown: dict, numbers: dict[str, float]) -> bool:
     """Do read-outs of the browser equal Python's to 1e-3, relative or absolute?"""
-    answers = {name: float(value) for name, value in shown.items()}  # "inf", "Infinity" too
-    return bool(answers) and all(
-        answer == numbers[name] or abs(answer - numbers[name]) <= 1e-3 * max(1, abs(numbers[name]))
-        for name, answer in answers.items()
-    )
+    near = partial(math.isclose, rel_tol=1e-3, abs_tol=1e-3)  # infinity is close to itself
+    return bool(shown) and all(near(float(said), numbers[name]) for name, said in shown.items())
 
 
 @contextmanager

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import nbformat
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect
+from playwright.sync_api import expect
 
 import editions
 import pages
-from front_end import CELLS, LAPTOP, SETUP, chromium
+from front_end import CELLS, LAPTOP, SETUP, chromium, missing
 from notebook_tools import code, lesson, text
 
 SLOW = 120_000  # milliseconds; a busy two-core machine is the slowest that must pass
@@ -26,25 +23,25 @@ EQUATION = r"$$ \log p(x) = \mathrm{ELBO} + \mathrm{KL} \tag{1.1} $$"
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
+def browser():
     expect.set_options(timeout=SLOW)
     with chromium() as browser:
         yield browser
 
 
 @pytest.fixture
-def errors() -> list[str]:
+def errors():
     """The errors on the page's console; those that are here at the end fail the test."""
     return []
 
 
 @pytest.fixture
-def page(browser: Browser, errors: list[str]) -> Iterator[Page]:
+def page(browser, errors):
     """A new page on a laptop; an error on its console fails the test."""
     page = browser.new_page(viewport=LAPTOP)
     page.set_default_timeout(SLOW)
 
-    def note(message: ConsoleMessage) -> None:
+    def note(message):
         said = f"{message.text} ({message.location.get('url')})"
         # MathJax asks for a font at about:blank too, which a page in a file may not load.
         if message.type == "error" and "about:blank" not in said:
@@ -58,17 +55,16 @@ def page(browser: Browser, errors: list[str]) -> Iterator[Page]:
 
 
 @pytest.fixture(scope="session")
-def six(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def six(tmp_path_factory):
     """A lesson with an equation, all six explorers and a long cell."""
-    long = "\n".join(f"number_{i} = {i}" for i in range(60))
     path = tmp_path_factory.mktemp("six") / "01_six.ipynb"
-    cells = [code(cell) for cell in (SETUP.strip(), *CELLS.values(), long)]
+    cells = [code(cell) for cell in (SETUP.strip(), *CELLS.values(), 60 * "number = 1\n")]
     nbformat.write(lesson(text("# Six"), text(f"## First\n\n{EQUATION}"), *cells), path)
     return path
 
 
 @pytest.fixture(scope="session")
-def lesson_page(six: Path) -> Path:
+def lesson_page(six):
     """The page of that lesson."""
     (six.parent / "html").mkdir()
     pages.copy_mathjax(six.parent / "html")
@@ -76,18 +72,18 @@ def lesson_page(six: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def deck(six: Path, lesson_page: Path) -> Path:
-    """Its slides, with reveal.js where that was fetched; without, all lie below one another."""
+def deck(six, lesson_page):
+    """Its slides."""
+    if not editions.REVEAL.exists():
+        missing("no reveal.js yet, which make slides fetches")
     pages.run(six)  # as committed: pictures
     folder = lesson_page.parent / "slides"
-    folder.mkdir()
-    if editions.REVEAL.exists():
-        editions.copy_reveal(folder)
+    editions.copy_reveal(folder)
     return editions.slides(six, folder)
 
 
 @pytest.fixture
-def live(page: Page, lesson_page: Path) -> Iterator[Page]:
+def live(page, lesson_page):
     """That page in a browser; it may ask for nothing that does not lie beside it."""
     asked = []
     page.on("request", lambda request: asked.append(request.url.split(":")[0]))
@@ -98,30 +94,27 @@ def live(page: Page, lesson_page: Path) -> Iterator[Page]:
 
 
 @pytest.fixture(scope="session")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+def lab(tmp_path_factory):
     """A JupyterLab with settings of its own: its address and the folder that it shows."""
     home = tmp_path_factory.mktemp("lab")
-    folder, log = home / "notebooks", home / "lab.log"
-    folder.mkdir()
-    settings = home / "settings" / "@jupyterlab" / "apputils-extension"
-    settings.mkdir(parents=True)
+    (folder := home / "notebooks").mkdir()
     # No question about news, which would need the network and lie above the notebook.
+    settings = home / "LAB_SETTINGS" / "@jupyterlab" / "apputils-extension"
+    settings.mkdir(parents=True)
     (settings / "notification.jupyterlab-settings").write_text(json.dumps({"fetchNews": "false"}))
-    own = {"JUPYTERLAB_SETTINGS_DIR": str(home / "settings"), "IPYTHONDIR": str(home / "ipython")}
-    for kind in ("_CONFIG", "_DATA", "_RUNTIME", "LAB_WORKSPACES"):
-        own[f"JUPYTER{kind}_DIR"] = str(home / kind)
+    kinds = ("_CONFIG", "_DATA", "_RUNTIME", "LAB_SETTINGS", "LAB_WORKSPACES")
+    own = {f"JUPYTER{kind}_DIR": str(home / kind) for kind in kinds}
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     options = [f"--port={port}", "--no-browser", "--IdentityProvider.token=", "--allow-root"]
     command = [sys.executable, "-m", "jupyterlab", *options, f"--ServerApp.root_dir={folder}"]
-    with log.open("w") as output:
-        server = subprocess.Popen(
-            command, env=os.environ | own, stdout=output, stderr=subprocess.STDOUT
-        )
+    env = os.environ | own | {"IPYTHONDIR": str(home / "ipython")}
+    with (home / "log").open("w") as log:
+        server = subprocess.Popen(command, env=env, stdout=log, stderr=log)
     try:
         end = time.monotonic() + SLOW / 1000
-        while not re.search(r"http://127\.0\.0\.1:\d+/lab", log.read_text()):
-            assert server.poll() is None and time.monotonic() < end, log.read_text()[-2000:]
+        while f":{port}/lab" not in (said := (home / "log").read_text()):
+            assert server.poll() is None and time.monotonic() < end, said[-2000:]
             time.sleep(0.2)
         yield f"http://127.0.0.1:{port}", folder
     finally:
