@@ -42,11 +42,12 @@ CELLS = {
 # The module is loaded from its text, as a front end does it; no document exists here.
 PROGRAM = """
 import { readFileSync } from "node:fs";
-const { module, data, buffers, calls } = JSON.parse(readFileSync(0, "utf8"));
-for (const [name, letters] of Object.entries(buffers)) {
-  const bytes = Buffer.from(letters, "base64");
-  data[name] = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-}
+const revive = (_, value) => {
+  if (!value?.bytes) return value;
+  const bytes = Buffer.from(value.bytes, "base64");
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+};
+const { module, data, calls } = JSON.parse(readFileSync(0, "utf8"), revive);
 const address = `data:text/javascript;base64,${Buffer.from(module).toString("base64")}`;
 const { formulas } = await import(address);
 const known = formulas.prepare(data);
@@ -78,15 +79,10 @@ def node(explorer: Explorer, *calls: list) -> list[Any]:
     """What an explorer's formulas answer to calls: [name of the formula, arguments ..] each."""
     if shutil.which("node") is None:
         missing("node is not on PATH; it runs the formulas of the explorers")
-    binary = {name: v for name, v in explorer.data.items() if isinstance(v, bytes)}
-    task = {
-        "module": explorer._esm,
-        "data": {name: v for name, v in explorer.data.items() if name not in binary},
-        "buffers": {name: base64.b64encode(v).decode() for name, v in binary.items()},
-        "calls": calls,
-    }
+    task = {"module": explorer._esm, "data": explorer.data, "calls": calls}
+    text = json.dumps(task, default=lambda part: {"bytes": base64.b64encode(part).decode()})
     command = ["node", "--input-type=module", "--eval", PROGRAM]
-    run = subprocess.run(command, input=json.dumps(task), capture_output=True, text=True)
+    run = subprocess.run(command, input=text, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr[-3000:]
     return json.loads(run.stdout)
 
