@@ -24,7 +24,6 @@ from torchvision.transforms import ToTensor
 from vaelab import VAE, evaluate, fit, iw_log_likelihood
 
 CORES, EPOCH = os.cpu_count(), 60_000 // 128  # steps
-PRODUCTS = (torch.ops.aten.mm.default, torch.ops.aten.addmm.default)
 
 
 def ratio(benchmark, ours, reference, rounds):
@@ -37,20 +36,19 @@ def ratio(benchmark, ours, reference, rounds):
 
 
 class Products(TorchDispatchMode):
-    """Keep the factors of every matrix product; those of one shape and layout share theirs."""
+    """Keep the factors of every matrix product; those of one shape and layout share them."""
 
     def __init__(self):
         super().__init__()
-        self.factors, self.pairs = {}, []
+        self.kept, self.pairs = {}, []
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        if func in PRODUCTS:
-            factors = [(factor.shape, factor.stride(), factor.detach()) for factor in args[-2:]]
-            self.pairs.append([self.factors.setdefault(f[:2], f[2]) for f in factors])
+        if func in (torch.ops.aten.mm.default, torch.ops.aten.addmm.default):
+            self.pairs.append([self.kept.setdefault((f.shape, f.stride()), f) for f in args[-2:]])
         return func(*args, **(kwargs or {}))
 
+    @torch.no_grad()
     def again(self):
-        """Do them again."""
         for left, right in self.pairs:
             left @ right
 

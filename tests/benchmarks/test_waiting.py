@@ -50,7 +50,7 @@ def test_start_up(benchmark, row):
 LIMITS = {"01_elbo_and_vanilla_vae": 90, "02_beta_annealing": 150, "03_soft_free_bits": 180}
 
 
-def seconds_of(cell: nbformat.NotebookNode) -> float:
+def seconds_of(cell):
     """From the moment the kernel takes a cell up to its reply."""
     times = cell.metadata.get("execution", {})
     ends = [times.get(name) for name in ("iopub.execute_input", "shell.execute_reply")]

@@ -29,10 +29,8 @@ READ = """root => Object.fromEntries([...root.querySelectorAll("[data-name]")]
     .map(value => [value.dataset.name, value.dataset.value]))"""
 PIXELS = """canvas => [...canvas.getContext("2d").getImageData(0, 0, 28, 28).data]
     .filter((_, i) => i % 4 === 0)"""
-TURN = """explorer => {
-    const { h, v } = Reveal.getIndices(explorer.closest("section"));
-    Reveal.slide(h, v);
-}"""
+TURN = """explorer => Reveal.slide(...Object.values(
+    Reveal.getIndices(explorer.closest("section"))))"""
 
 
 @pytest.fixture(scope="module")
