@@ -1,7 +1,7 @@
 """Training, evaluation and the bound, beside the matrix products that they cannot do without.
 
 Both sides of a ratio are timed in turn, round by round, so that whatever else the machine does
-falls on both. The floor holds the products of the same shapes and nothing else: no bias, no
+falls on both. The floor is the products of a run, done again and nothing else: no bias, no
 nonlinearity, no loss, no optimiser, no gathering of images.
 """
 
@@ -10,103 +10,74 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 import timeit
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from inspect import signature
 from statistics import median
 
 import pytest
 import torch
 import torch.nn.functional as F
-from PIL import Image
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.data import DataLoader
+from torchvision.datasets import MNIST
 from torchvision.transforms import ToTensor
 
 from vaelab import VAE, evaluate, fit, iw_log_likelihood
 
-BATCH, EPOCH = 128, 60_000 // 128
-SAMPLES = 100
+CORES, EPOCH = os.cpu_count(), 60_000 // 128  # steps
 
 
-def ratio(benchmark, ours: Callable, reference: Callable, rounds: int) -> float:
+def ratio(benchmark, ours, reference, rounds):
     """Median over the rounds of the time of ours over that of the reference."""
     references = []
-
-    def time_reference() -> None:
-        start = time.perf_counter()
-        reference()
-        references.append(time.perf_counter() - start)
-
-    benchmark.pedantic(ours, setup=time_reference, rounds=rounds, warmup_rounds=1)
+    setup = lambda: references.append(timeit.timeit(reference, number=1))  # noqa: E731
+    benchmark.pedantic(ours, setup=setup, rounds=rounds, warmup_rounds=1)
     pairs = zip(benchmark.stats.stats.data, references[1:])  # the first belongs to the warm-up
     return median(mine / other for mine, other in pairs)
 
 
-# --- the floor ----------------------------------------------------------------------------------
+class Products(TorchDispatchMode):
+    """Keep the factors of every matrix product; those of one shape and layout share them."""
+
+    def __init__(self):
+        super().__init__()
+        self.kept, self.pairs = {}, []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func in (torch.ops.aten.mm.default, torch.ops.aten.addmm.default):
+            self.pairs.append([self.kept.setdefault((f.shape, f.stride()), f) for f in args[-2:]])
+        return func(*args, **(kwargs or {}))
+
+    @torch.no_grad()
+    def again(self):
+        for left, right in self.pairs:
+            left @ right
 
 
-def weights(model: VAE) -> list[Tensor]:
-    """The five matrices, (out, in) each."""
-    layers = (model.from_data, model.to_mu, model.to_logvar, model.from_latent, model.to_logits)
-    return [layer.weight.detach() for layer in layers]
+def epoch(model, many):
+    """Train for an epoch, with the number of threads that is set."""
+    fit(model, many, steps=EPOCH, evaluations=1, threads=None)
 
 
-def forward_products(model: VAE, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """(B, P) -> the four activations, through the products alone."""
-    data, mu, logvar, latent, logits = weights(model)
-    h = x @ data.T  # (B, H)
-    z, _ = h @ mu.T, h @ logvar.T  # (B, D), (B, D)
-    g = z @ latent.T  # (B, H)
-    return h, z, g, g @ logits.T
+BESIDE = {  # what is timed, how often, and at most how many times its products
+    "training": (epoch, 5, 1.6),
+    "evaluation": (lambda model, many: evaluate(model, many.train[:10_000]), 15, 1.3),
+    "bound, k = 100": (lambda model, many: iw_log_likelihood(model, many.test, 100), 9, 1.3),
+}
 
 
-def step_products(model: VAE, x: Tensor) -> None:
-    """Forward; backward to every weight and to every input but x."""
-    _, mu, logvar, latent, logits = weights(model)
-    h, z, g, out = forward_products(model, x)
-    out.T @ g, out @ logits  # (P, H), (B, H)
-    g.T @ z, g @ latent  # (H, D), (B, D)
-    z.T @ h, z @ mu, z.T @ h, z @ logvar  # (D, H), (B, H), twice
-    h.T @ x  # (H, P)
+@pytest.mark.parametrize("threads", [1, CORES])
+@pytest.mark.parametrize("what", BESIDE)
+def test_beside_its_matrix_products(what, threads, benchmark, row, many):
+    ours, rounds, at_most = BESIDE[what]
+    with Products() as floor:
+        ours(VAE(), many)
+    torch.set_num_threads(threads)
+    value = ratio(benchmark, lambda: ours(VAE(), many), floor.again, rounds)
+    row(f"{what} / its products, {threads} thread(s)", value, "times", at_most=at_most)
+    row(f"  {what}, {threads} thread(s)", median(benchmark.stats.stats.data), "s")
 
 
-def epoch_of_products(model: VAE, x: Tensor) -> None:
-    """As many steps as sixty thousand images have."""
-    for _ in range(EPOCH):
-        step_products(model, x)
-
-
-def bound_products(model: VAE, images: Tensor, samples: int, rows: int) -> None:
-    """Encode each image once, decode each of its samples, in pieces of as many rows."""
-    _, _, _, latent, logits = weights(model)
-    for x in images.split(250):
-        _, z, _, _ = forward_products(model, x)
-        for _ in range(samples // (rows // len(x))):
-            z.repeat(rows // len(x), 1) @ latent.T @ logits.T
-
-
-# --- the loop of the original -------------------------------------------------------------------
-
-
-class Pictures(Dataset):
-    """Bytes that become an image and then a tensor, one by one, as torchvision's MNIST does."""
-
-    def __init__(self, images: Tensor, labels: Tensor) -> None:
-        self.data = (images * 255).byte().view(-1, 28, 28)
-        self.labels, self.transform = labels, ToTensor()
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, i: int) -> tuple[Tensor, int]:
-        image = Image.fromarray(self.data[i].numpy())
-        return self.transform(image), int(self.labels[i])
-
-
-def epoch_of_the_original(model: VAE, loader: DataLoader) -> None:
+def epoch_of_the_original(model, loader):
     """Sigmoid, then binary cross-entropy, summed; plain Adam; the loss fetched at every step."""
     optimizer, total = torch.optim.Adam(model.parameters(), lr=1e-3), 0.0
     for data, _ in loader:
@@ -123,94 +94,40 @@ def epoch_of_the_original(model: VAE, loader: DataLoader) -> None:
         optimizer.step()
 
 
-# --- measured -----------------------------------------------------------------------------------
-
-
-def test_training_against_its_matrix_products(benchmark, row, many, threads):
-    model, x = VAE(), many.train[:BATCH]
-
-    def ours() -> None:
-        fit(model, many, steps=EPOCH, evaluations=1, threads=None)
-
-    value = ratio(benchmark, ours, lambda: epoch_of_products(model, x), rounds=5)
-    row(f"training / its products, {threads} thread(s)", value, "times", at_most=1.6)
-    milliseconds = 1000 * median(benchmark.stats.stats.data) / EPOCH
-    row(f"training, {threads} thread(s)", milliseconds, "ms per step")
-
-
-def test_training_against_the_loop_of_the_original(benchmark, row, many):
-    torch.set_num_threads(torch.multiprocessing.cpu_count())  # as PyTorch does by itself
-    loader = DataLoader(
-        Pictures(many.train, many.train_labels), batch_size=BATCH, shuffle=True, num_workers=1
-    )
-
-    def original() -> None:
-        epoch_of_the_original(VAE(), loader)
-
-    def ours() -> None:
-        fit(VAE(), many, steps=EPOCH, evaluations=1, threads=None)
-
-    value = ratio(benchmark, original, ours, rounds=2)
+def test_training_beside_the_loop_of_the_original(benchmark, row, many):
+    pictures = MNIST.__new__(MNIST)  # bytes become an image, then a tensor; no file is needed
+    pictures.data, pictures.targets = (many.train * 255).byte().view(-1, 28, 28), many.train_labels
+    pictures.transform, pictures.target_transform = ToTensor(), None
+    loader = DataLoader(pictures, batch_size=128, shuffle=True, num_workers=1)
+    with Products() as floor:
+        epoch(VAE(), many)
+    torch.set_num_threads(CORES)  # as PyTorch does by itself
+    original = lambda: epoch_of_the_original(VAE(), loader)  # noqa: E731
+    value = ratio(benchmark, original, lambda: epoch(VAE(), many), rounds=2)
     seconds = median(benchmark.stats.stats.data)
-    model, x = VAE(), many.train[:BATCH]
-    floor = min(timeit.repeat(lambda: epoch_of_products(model, x), number=1, repeat=3))
-    torch.set_num_threads(1)
+    products = min(timeit.repeat(floor.again, number=1, repeat=3))
     row("loop of the original / training, an epoch", value, "times", at_least=6)
-    row("  / its products alone, which no loop can beat", seconds / floor, "times")
+    row("  / its products alone, which no loop can beat", seconds / products, "times")
     row("loop of the original, an epoch", seconds, "s")
 
 
-def test_evaluation_against_its_matrix_products(benchmark, row, many):
-    model, images = VAE(), many.train[:10_000]
-    size = signature(evaluate).parameters["batch_size"].default
-
-    def products() -> None:
-        for x in images.split(size):
-            forward_products(model, x)
-
-    value = ratio(benchmark, lambda: evaluate(model, images), products, rounds=15)
-    row("evaluation / its products, 1 thread", value, "times", at_most=1.3)
-
-
-def test_the_bound_against_its_matrix_products(benchmark, row, many):
-    model, images = VAE(), many.test
-    rows = signature(iw_log_likelihood).parameters["rows"].default
-    value = ratio(
-        benchmark,
-        lambda: iw_log_likelihood(model, images, SAMPLES),
-        lambda: bound_products(model, images, SAMPLES, rows),
-        rounds=9,
-    )
-    row(f"bound, k = {SAMPLES} / its products, 1 thread", value, "times", at_most=1.3)
-
-
-@contextmanager
-def busy_process() -> Iterator[None]:
-    """Something else that wants a core the whole time."""
-    other = subprocess.Popen([sys.executable, "-c", "while True: pass"])
-    try:
-        yield
-    finally:
-        other.kill()
-        other.wait()
-
-
-@pytest.mark.parametrize("count", [1, None], ids=["one thread", "PyTorch's number of threads"])
+@pytest.mark.parametrize("count", [1, None])  # None: as many as PyTorch takes by itself
 def test_a_training_step_beside_a_busy_process(count, benchmark, row, many):
-    torch.set_num_threads(os.cpu_count())  # what a notebook starts with; `fit` takes one by itself
+    torch.set_num_threads(CORES)  # what a notebook starts with; `fit` takes one by itself
 
-    def steps() -> None:
+    def steps():
         fit(VAE(), many, steps=100, evaluations=1, progress=False, threads=count)
 
-    def beside() -> None:
-        with busy_process():
-            steps()
+    def beside():
+        with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as other:
+            try:
+                steps()
+            finally:
+                other.kill()
 
     value = ratio(benchmark, beside, steps, rounds=5)
-    torch.set_num_threads(1)
-    target = {"at_most": 1.3} if count == 1 else {}
-    name = f"{count} thread" if count else f"{os.cpu_count()} threads"
-    row(f"a step beside a busy process / idle, {name}", value, "times", **target)
     busy = 1000 * median(benchmark.stats.stats.data) / 100
+    target = {"at_most": 1.3} if count == 1 else {}
+    row(f"a step beside a busy process / idle, {count or CORES} threads", value, "times", **target)
     row("  idle", busy / value, "ms per step")
     row("  beside a busy process", busy, "ms per step")

@@ -1,4 +1,4 @@
-"""What a class waits for: the import, the digits, the lessons; and how waiting grows."""
+"""What a class waits for: the import, the digits, the lessons, a frame; and how waiting grows."""
 
 from __future__ import annotations
 
@@ -6,23 +6,22 @@ import re
 import subprocess
 import sys
 import timeit
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from datetime import datetime
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from statistics import median
+from statistics import median, quantiles
 
 import nbformat
 import pytest
 import torch
 from nbconvert.preprocessors import ExecutePreprocessor
 
+import vaelab
+from front_end import CELLS, LAPTOP, chromium, made
 from notebook_tools import ROOT
-from vaelab import VAE, Digits, evaluate, fit, iw_log_likelihood, mutual_information
-
-# --- start-up -----------------------------------------------------------------------------------
+from vaelab import VAE, Digits, fit
 
 START = """
 from time import perf_counter
@@ -38,7 +37,7 @@ print(b - a, perf_counter() - b)
 def test_start_up(benchmark, row):
     seen = []
 
-    def start() -> None:
+    def start():
         run = subprocess.run([sys.executable, "-c", START], capture_output=True, check=True)
         seen.append([float(seconds) for seconds in run.stdout.split()])
 
@@ -48,18 +47,15 @@ def test_start_up(benchmark, row):
     row("the first load_mnist()", loaded, "s", at_most=0.1)
 
 
-# --- lessons ------------------------------------------------------------------------------------
-
 LIMITS = {"01_elbo_and_vanilla_vae": 90, "02_beta_annealing": 150, "03_soft_free_bits": 180}
 
 
-def seconds_of(cell: nbformat.NotebookNode) -> float:
+def seconds_of(cell):
     """From the moment the kernel takes a cell up to its reply."""
     times = cell.metadata.get("execution", {})
-    begin, end = (times.get(name) for name in ("iopub.execute_input", "shell.execute_reply"))
-    if not (begin and end):
-        return 0.0
-    return (datetime.fromisoformat(end[:26]) - datetime.fromisoformat(begin[:26])).total_seconds()
+    ends = [times.get(name) for name in ("iopub.execute_input", "shell.execute_reply")]
+    begin, end = (datetime.fromisoformat(time[:26]) if time else datetime.min for time in ends)
+    return (end - begin).total_seconds()
 
 
 @pytest.mark.parametrize("name", LIMITS)
@@ -72,72 +68,92 @@ def test_a_lesson_from_a_cold_kernel(name, benchmark, row):
     row(f"lesson {name}", benchmark.stats.stats.total, "s", at_most=LIMITS[name])
     cells = [cell for cell in lesson.cells if cell.cell_type == "code"]
     for cell in sorted(cells, key=seconds_of, reverse=True)[:5]:
-        first = next(line for line in cell.source.splitlines() if line.strip())
-        row(f"  [{cell.execution_count}] {first.strip()[:60]}", seconds_of(cell), "s")
+        first = cell.source.strip().splitlines()[0]
+        row(f"  [{cell.execution_count}] {first[:60]}", seconds_of(cell), "s")
 
 
-# --- growth -------------------------------------------------------------------------------------
+FRAMES = {  # which explorer, where it is put, and which slider moves
+    "one digit": ("LatentExplorer", {}, "z["),
+    "grid of dimensions": ("LatentExplorer", {"view": "grid"}, "z["),
+    "between two digits": ("LatentExplorer", {"view": "between"}, "mix"),
+    "plane": ("PlaneExplorer", {}, "z1"),
+    "bound": ("BoundExplorer", {}, "mean"),
+    "schedule": ("ScheduleExplorer", {}, "warmup"),
+    "playground": ("SoftFreeBitsPlayground", {}, "strength"),
+    "betas": ("BetaExplorer", {}, "draw"),
+}
+MOVES = """input => Array.from({ length: 70 }, (_, i) => {
+    const start = performance.now();
+    input.value = Number(input.min) + (i % 60) / 60 * (input.max - input.min);
+    input.dispatchEvent(new Event("input", { bubbles: true }));
+    return performance.now() - start;
+}).slice(10)"""
 
 
-def noise(n: int) -> torch.Tensor:
+@pytest.mark.parametrize("name", FRAMES)
+def test_a_frame(name, benchmark, row, tmp_path):
+    pytest.importorskip("playwright")
+    kind, values, moved = FRAMES[name]
+    explorer = made(CELLS[kind], model=VAE(), other=VAE(), flat=VAE(2))  # of the lessons' size
+    explorer.set(**values)
+    path = tmp_path / "page.html"
+    path.write_text(explorer.page(), encoding="utf-8")
+    with chromium() as browser:
+        page = browser.new_page(viewport=LAPTOP)
+        page.goto(path.as_uri())
+        slider = page.locator(f".vaelab-explorer input[type=range][name^='{moved}']").first
+        slider.wait_for()
+        page.wait_for_timeout(1000)
+        times = benchmark.pedantic(lambda: slider.evaluate(MOVES), rounds=1)
+    p95 = quantiles(times, n=20)[-1]
+    row(f"frame after a move: {name}, 95th percentile of 60", p95, "ms", at_most=8)
+
+
+# what is timed; how it is made for a size n; how much work that is; the sizes
+GROWTH = """
+training, N           | train(n=n)                                       | 1     | 4000 15000 60000
+training, steps       | train(steps=n)                                   | n     | 100 400 1600
+training, latent size | train(n)                   | 2 * 784 * 400 + 3 * 400 * n | 10 50 250
+evaluation, N         | partial(evaluate, VAE(), noise(n))               | n     | 2000 10000 50000
+bound, N              | partial(iw_log_likelihood, VAE(), noise(n), 20)  | n     | 200 1000 5000
+bound, k              | partial(iw_log_likelihood, VAE(), noise(250), n) | n     | 10 100 1000
+mutual information, N | partial(mutual_information, VAE(), noise(n))     | n * n | 1000 3000 9000
+"""
+CASES = [tuple(map(str.strip, line.split("|"))) for line in GROWTH.strip().splitlines()]
+
+
+def noise(n):
     return torch.rand(n, 784)
 
 
-def train(latent_dim: int = 50, n: int = 4000, steps: int = 200) -> Callable[[], object]:
+def train(latent_dim=50, n=4000, steps=200):
     digits = Digits(noise(n), torch.zeros(n), noise(1000), torch.zeros(1000), "noise")
     return partial(fit, VAE(latent_dim), digits, steps=steps, evaluations=1, progress=False)
 
 
-# Functions of a size, what to do and how much work that is; and the sizes.
-GROWTH: dict[str, tuple[Callable, Callable, tuple[int, ...]]] = {
-    "training, N": (lambda n: train(n=n), lambda n: 1, (4_000, 15_000, 60_000)),
-    "training, steps": (lambda n: train(steps=n), lambda n: n, (100, 400, 1_600)),
-    "training, latent size": (train, lambda n: 2 * 784 * 400 + 3 * 400 * n, (10, 50, 250)),
-    "evaluation, N": (
-        lambda n: partial(evaluate, VAE(), noise(n)), lambda n: n, (2_000, 10_000, 50_000)
-    ),
-    "bound, N": (
-        lambda n: partial(iw_log_likelihood, VAE(), noise(n), 20), lambda n: n, (200, 1_000, 5_000)
-    ),
-    "bound, k": (
-        lambda n: partial(iw_log_likelihood, VAE(), noise(250), n), lambda n: n, (10, 100, 1_000)
-    ),
-    "mutual information, N": (
-        lambda n: partial(mutual_information, VAE(), noise(n)),
-        lambda n: n * n,
-        (1_000, 3_000, 9_000),
-    ),
-}  # fmt: skip
+def megabytes():
+    """The most that this process has held; Linux only. `ru_maxrss` would begin at its parent's."""
+    return int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1024
 
 
-def megabytes() -> float:
-    """The most memory that this process has held so far; Linux only.
-
-    `ru_maxrss` would not do: a new process takes it over from the one that started it.
-    """
-    status = Path("/proc/self/status").read_text("ascii")
-    return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 1024
-
-
-def time_and_memory(name: str, size: int) -> tuple[float, float]:
+def time_and_memory(call, n):
     """Seconds, the better of two runs, and megabytes beyond what was held before; one thread."""
     torch.set_num_threads(1)
-    do = GROWTH[name][0](size)
-    before = megabytes()
+    do, before = eval(call, vars(vaelab) | globals(), {"n": n}), megabytes()
     return min(timeit.repeat(do, number=1, repeat=2)), megabytes() - before
 
 
-@pytest.mark.parametrize("name", GROWTH)
-def test_nothing_grows_faster_than_its_work(name, benchmark, row):
-    _, work, sizes = GROWTH[name]
+@pytest.mark.parametrize(("what", "call", "work", "sizes"), CASES, ids=[case[0] for case in CASES])
+def test_nothing_grows_faster_than_its_work(what, call, work, sizes, benchmark, row):
+    sizes = list(map(int, sizes.split()))
 
-    def in_new_processes() -> list[tuple[float, float]]:  # which no other size has filled
+    def in_new_processes():  # which no other size has filled
         pools = [ProcessPoolExecutor(1, get_context("spawn")) for _ in sizes]
-        return [pool.submit(time_and_memory, name, n).result() for pool, n in zip(pools, sizes)]
+        return [pool.submit(time_and_memory, call, n).result() for pool, n in zip(pools, sizes)]
 
     measured = benchmark.pedantic(in_new_processes, rounds=1)
-    per_work = [seconds / work(size) for size, (seconds, _) in zip(sizes, measured)]
-    row(f"{name} {sizes[0]:,} to {sizes[-1]:,}: time", per_work[-1] / per_work[0], "times its work")
-    for size, (seconds, memory) in zip(sizes, measured):
-        row(f"  {size:,}: time", 1000 * seconds, "ms")
-        row(f"  {size:,}: memory", memory, "MB more")
+    first, *_, last = (t / eval(work, {"n": n}) for n, (t, _) in zip(sizes, measured))
+    row(f"{what} {sizes[0]:,} to {sizes[-1]:,}: time", last / first, "times its work")
+    for n, (seconds, memory) in zip(sizes, measured):
+        row(f"  {n:,}: time", 1000 * seconds, "ms")
+        row(f"  {n:,}: memory", memory, "MB more")
