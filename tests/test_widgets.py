@@ -156,9 +156,9 @@ def test_a_cell_that_runs_again_closes_only_its_own_explorers(monkeypatch):
     shell, models, counts = InteractiveShell.instance(), [], set()
     monkeypatch.setattr(shared, "get_ipython", lambda: shell)
     run = lambda cell: shell.run_cell(cell, store_history=True).raise_error()  # noqa: E731
-    # ipywidgets 8 calls the table of what is open otherwise than 7
-    table = getattr(ipywidgets.widgets.widget, "_instances", None)
-    table = ipywidgets.Widget.widgets if table is None else table
+    base, module = ipywidgets.Widget, ipywidgets.widgets.widget  # each version has its own table
+    places = (module, "_instances"), (base, "_active_widgets"), (base, "widgets")
+    table = next(getattr(place, name) for place, name in places if hasattr(place, name))
     shell.user_ns |= names()
     for _ in range(15):
         run(f"a = [{CELLS['LatentExplorer']}, {CELLS['BoundExplorer']}]")
