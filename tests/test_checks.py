@@ -13,7 +13,7 @@ from torch import Tensor, nn, ones, tensor
 
 from vaelab import Digits, checks
 
-GREY = np.array([[[0, 51], [102, 255]], [[0, 0], [51, 51]]], np.uint8)
+GRAY = np.array([[[0, 51], [102, 255]], [[0, 0], [51, 51]]], np.uint8)
 TWO = Digits(ones(2, 4), tensor([0, 1]), ones(2, 4), tensor([1, 0]), "two")
 
 
@@ -27,7 +27,7 @@ def black(*shape: int) -> np.ndarray:
 
 
 def rows_of(images: Any) -> Tensor:
-    """What `as_pixels` makes of them, as whole grey levels."""
+    """What `as_pixels` makes of them, as whole gray levels."""
     pixels = checks.as_pixels(images)
     assert pixels.dtype == torch.float32
     return pixels.mul(255).round().int()
@@ -172,7 +172,7 @@ check_rows("x") -> T images must be a float tensor (N, P) with N >= 1, got str
 check_images(ones(2, 3) * ?, "the thing") -> V the thing must be within [0, 1], got values from ? to
     ?; if they are 0..255, divide them by 255 :: 255; 1.25; -0.5; nan
 check_images(ones(?)) -> V images must be (N, pixels) with N >= 1, got ? :: (3,); (2, 0)
-check_images(GREY) -> T images must be a float tensor (N, pixels) with N >= 1, got ndarray
+check_images(GRAY) -> T images must be a float tensor (N, pixels) with N >= 1, got ndarray
 check_labels([0, 1], 2, "y") -> T y must be an int64 tensor of labels 0, 1, .., got list
 check_labels(ones(2), 2, "y") -> T y must be an int64 tensor of labels 0, 1, .., got torch.float32
 check_labels(tensor([0]), 2, "y") -> V y must be (2,), one to an image, got (1,)
@@ -205,29 +205,29 @@ held_out(... -> test must leave 2 or more of the ...
   0.001, 300) -> V 300 images on each side, got 0.001, which holds out 0: test=0.01
   0.999, 300) -> V 300 images on each side, got 0.999, which holds out 300: test=0.99
 rows_of(?) -> [[0, 51, 102, 255], [0, 0, 51, 51]]
-    :: GREY; GREY / 255; GREY[..., None]; GREY[:, None]; GREY.reshape(2, 4); [*GREY]; tuple(GREY);
-    [*tensor(GREY)]; np.array((GREY / 255).tolist(), dtype=object); (GREY / 255).tolist();
-    tensor(GREY / 255).bfloat16(); tensor(GREY / 255).half(); (GREY / 255).astype(">f4");
-    [*tensor(GREY / 255).bfloat16()]; [tensor(GREY[0]), GREY[1]]
-rows_of(GREY[:1, ..., None]) -> [[0, 51, 102, 255]]
+    :: GRAY; GRAY / 255; GRAY[..., None]; GRAY[:, None]; GRAY.reshape(2, 4); [*GRAY]; tuple(GRAY);
+    [*tensor(GRAY)]; np.array((GRAY / 255).tolist(), dtype=object); (GRAY / 255).tolist();
+    tensor(GRAY / 255).bfloat16(); tensor(GRAY / 255).half(); (GRAY / 255).astype(">f4");
+    [*tensor(GRAY / 255).bfloat16()]; [tensor(GRAY[0]), GRAY[1]]
+rows_of(GRAY[:1, ..., None]) -> [[0, 51, 102, 255]]
 rows_of(black(2, 2, 2).astype(np.uint8)) -> [[0, 0, 0, 0], [0, 0, 0, 0]]
 as_pixels(... -> images must be ...
   ?) -> T arrays; picture files: load_folder('a.png') :: 'a.png'; Path('a.png')
   ?) -> T an array or tensor of numbers, got NoneType :: None
   object()) -> T an array or tensor of numbers, got object
   ["a.png"]) -> T an array or tensor of numbers, got <U5
-  GREY * 1j) -> T an array or tensor of numbers, got complex128
+  GRAY * 1j) -> T an array or tensor of numbers, got complex128
   ones(2, 2, 2) * 1j) -> T an array or tensor of numbers, got complex64
   black(2, 5)) -> V square, but rows of 5 pixels are not: pass (N, H, W)
 as_pixels(... -> images must be (N, H, W), (N, H, W, 1), (N, 1, H, W) or (N, P) with N >= 1, got ...
   ?) -> V () :: 3; 0.5
   []) -> V (0,)
   black(*?)) -> V ? :: (2,); (1, 1, 2, 2, 2); (0, 2, 2)
-as_pixels([GREY[... -> images must be of one size, got (1, 2) and (2, 2): from PIL import Image,
+as_pixels([GRAY[... -> images must be of one size, got (1, 2) and (2, 2): from PIL import Image,
     ImageOps; images = [ImageOps.fit(Image.fromarray(np...
-  0], GREY[1, :1]]) -> V .asarray(i)), (28, 28)) for i in images]
-  0] / 255, GREY[1, :1], GREY[0, :, :1]]) -> V .uint8(255 * i)), (28, 28)) for i in images]
-as_pixels(... -> images must be grey, got (2, ...
+  0], GRAY[1, :1]]) -> V .asarray(i)), (28, 28)) for i in images]
+  0] / 255, GRAY[1, :1], GRAY[0, :, :1]]) -> V .uint8(255 * i)), (28, 28)) for i in images]
+as_pixels(... -> images must be gray, got (2, ...
   black(2, 4, 4, 3).astype(np.uint8)) -> V 4, 4, 3): images = (images[..., :3] / 255).mean(3)
   black(2, 3, 4, 4)) -> V 3, 4, 4): images = images[:, :3].mean(1)
   black(2, 4, 4, 4)) -> V 4, 4, 4): images = images[..., :3].mean(3)
@@ -284,7 +284,7 @@ check_pca(ones(2, 3), 0.5, 4) -> V latent_dim must be in [1, 3], got 4
 check_pca(ones(2, 3), 0.5, 0) -> V latent_dim must be a positive integer, got 0
 check_pca(ones(2, 3), ?, 1) -> V noise must be in (0, inf), got ? :: 0; inf
 check_pca(ones(2, 3, 4), 0.5, 1) -> V images must be (N, P) with N >= 1, got (2, 3, 4)
-check_pca(GREY, 0.5, 1) -> T images must be a float tensor (N, pixels) with N >= 1, got ndarray
+check_pca(GRAY, 0.5, 1) -> T images must be a float tensor (N, pixels) with N >= 1, got ndarray
 run(... -> {'seed': 1, 'steps': 2, 'batch_size': 3, 'lr': 1.0, ...
   ) -> 'clip_norm': None, 'binarize': True}
   clip_norm=5, binarize=False) -> 'clip_norm': 5.0, 'binarize': False}

@@ -110,7 +110,7 @@ def test_the_message_ends_in_the_line_that_repairs(name, bad, right):
     torch.testing.assert_close(got[:4], expected[:4], rtol=0, atol=1e-6)
 
 
-def test_binarize_flips_a_coin_for_each_pixel_that_falls_as_its_grey_level_says():
+def test_binarize_flips_a_coin_for_each_pixel_that_falls_as_its_gray_level_says():
     p, state = torch.tensor([0.0, 0.02, 0.3, 0.5, 0.9, 1.0]).double(), torch.get_rng_state()
     images = p.repeat(20_000, 1)
     drawn, again = (binarize(images, torch.Generator().manual_seed(0)) for _ in range(2))

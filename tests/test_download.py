@@ -27,7 +27,7 @@ from vaelab.download import read_folder
 SETS = ("MNIST", "FashionMNIST", "KMNIST")
 PIXELS = np.random.default_rng(0).integers(0, 256, (70, 28, 28), np.uint8)
 COUNTED = np.arange(10, dtype=np.uint8)
-GREY = PIXELS[0]
+GRAY = PIXELS[0]
 OK = b"HTTP/1.1 200 OK\r\n"
 
 
@@ -258,20 +258,20 @@ def put(path: Path, array: np.ndarray, **options: object) -> Path:
 
 def test_a_picture_of_the_right_size_keeps_its_pixels(tmp_path):
     pictures = {
-        "0.png": GREY,
-        "1.PNG": np.dstack([GREY] * 3),
-        "2.gif": GREY,
-        "3.png": GREY.astype(np.uint16) * 257,
-        "4.tiff": GREY.astype(np.uint16) * 257,
-        "5.png": np.dstack([GREY * 0] * 3 + [255 - GREY]),  # black ink
-        "6.bmp": np.hstack([GREY[:, :3], GREY, GREY[:, :3]]),
-        "7.pgm": np.vstack([GREY[:5], GREY, GREY[:6]]),
-        "8.png": GREY > 99,
+        "0.png": GRAY,
+        "1.PNG": np.dstack([GRAY] * 3),
+        "2.gif": GRAY,
+        "3.png": GRAY.astype(np.uint16) * 257,
+        "4.tiff": GRAY.astype(np.uint16) * 257,
+        "5.png": np.dstack([GRAY * 0] * 3 + [255 - GRAY]),  # black ink
+        "6.bmp": np.hstack([GRAY[:, :3], GRAY, GRAY[:, :3]]),
+        "7.pgm": np.vstack([GRAY[:5], GRAY, GRAY[:6]]),
+        "8.png": GRAY > 99,
     }
     for file, picture in pictures.items():
         put(tmp_path / file, picture)
     images, labels = read_folder(tmp_path, side=28)
-    np.testing.assert_array_equal(images, [*8 * [GREY], (GREY > 99) * 255])
+    np.testing.assert_array_equal(images, [*8 * [GRAY], (GRAY > 99) * 255])
     assert labels == [-1] * 9
 
 
@@ -294,8 +294,8 @@ def test_a_picture_is_turned_cropped_and_resized(tmp_path):
 def test_sub_folders_are_classes(tmp_path, folders, classes):
     for i, folder in enumerate(2 * folders):
         put(tmp_path / folder / f"{i}.png", np.full((30, 40), 40 * i, np.uint8))
-    put(tmp_path / ".ipynb_checkpoints" / "0.png", GREY)
-    put(tmp_path / folders[0] / ".hidden.png", GREY)
+    put(tmp_path / ".ipynb_checkpoints" / "0.png", GRAY)
+    put(tmp_path / folders[0] / ".hidden.png", GRAY)
     (tmp_path / "notes.txt").write_text("no picture")
     got = load_folder(tmp_path, 8, test=0.5, name="mine", seed=3)
     assert (got.train.shape, got.test.shape, got.name) == ((2, 64), (2, 64), "mine")
@@ -311,7 +311,7 @@ LAYOUTS = {"lie deeper": "train/cat test/cat", "parts of a": "train Test", "hold
 def test_a_layout_with_two_meanings_is_refused_with_the_call_that_has_one(tmp_path, said):
     for folder in LAYOUTS[said].split():
         for i in range(10):
-            put(tmp_path / folder / f"{i}.png", GREY)
+            put(tmp_path / folder / f"{i}.png", GRAY)
     with pytest.raises(ValueError, match=f"path must .*{said}.*: ") as refusal:
         load_folder(tmp_path)
     call = str(refusal.value)[str(refusal.value).index("load_folder(") :]
@@ -331,6 +331,6 @@ def test_a_layout_with_two_meanings_is_refused_with_the_call_that_has_one(tmp_pa
     ],
 )
 def test_what_is_no_folder_of_pictures_is_refused(tmp_path, spoil, said):
-    spoil(put(tmp_path / "here" / "a.png", GREY))
+    spoil(put(tmp_path / "here" / "a.png", GRAY))
     with pytest.raises(ValueError, match=f"path must .*{said}"):
         load_folder(tmp_path / "here")

@@ -166,7 +166,7 @@ def test_both_gradients_have_the_exact_mean_and_the_best_constant_the_least_vari
 @pytest.mark.equation("1.18", "1.19")
 def test_the_likelihood_on_probabilities_and_on_logits():
     logits, x = 2 * torch.randn(6, 784, dtype=torch.float64), torch.rand(6, 784).double()
-    x[:3] = x[:3].round()  # half of the images are binary, the others grey
+    x[:3] = x[:3].round()  # half of the images are binary, the others gray
     by_torch = Independent(Bernoulli(logits=logits, validate_args=False), 1).log_prob(x)
     pi = torch.sigmoid(logits)
     assert_close((x * pi.log() + (1 - x) * (1 - pi).log()).sum(dim=1), by_torch)
@@ -177,21 +177,21 @@ def test_the_likelihood_on_probabilities_and_on_logits():
 
 
 @pytest.mark.equation("1.20", "1.21")
-def test_the_grey_loss_is_a_mean_over_binary_draws_and_bounds_their_likelihood():
+def test_the_gray_loss_is_a_mean_over_binary_draws_and_bounds_their_likelihood():
     """Two pixels and one latent, where everything can be summed or integrated."""
     x = torch.tensor([0.3, 0.8], dtype=torch.float64)
     logits = torch.stack([2 * Z - 0.5, 1 - 3 * Z], dim=1)  # (len(Z), 2), of a made-up decoder
-    grey, mean, expected = bernoulli_nll(logits, x.expand(len(Z), 2)), 0.0, 0.0
+    gray, mean, expected = bernoulli_nll(logits, x.expand(len(Z), 2)), 0.0, 0.0
     for flips in itertools.product((0.0, 1.0), repeat=2):
         flipped = torch.tensor(flips, dtype=torch.float64)
         probability = Bernoulli(probs=x).log_prob(flipped).sum().exp()
         log_p = Independent(Bernoulli(logits=logits), 1).log_prob(flipped)
         mean = mean - probability * log_p
         expected = expected - probability * integral((LOG_PRIOR + log_p).exp()).log()
-    assert_close(grey, mean)
+    assert_close(gray, mean)
     for q in (PRIOR, Normal(-0.3, 0.6), Normal(-0.5, 0.2)):
         rate = average(q.log_prob(Z) - LOG_PRIOR, q)
-        assert average(grey, q) + rate > expected + 0.01
+        assert average(gray, q) + rate > expected + 0.01
 
 
 @pytest.mark.equation("1.22", "2.8")
@@ -244,7 +244,7 @@ def test_a_diagonal_q_leaves_the_approximation_gap_and_an_encoder_more():
 
 
 @pytest.mark.equation("1.28")
-def test_entropy_is_the_floor_of_the_grey_cross_entropy(digits):
+def test_entropy_is_the_floor_of_the_gray_cross_entropy(digits):
     x = digits.test[:20].double()
     floor = Bernoulli(probs=x).entropy().sum(dim=1)
     at_x = bernoulli_nll(torch.logit(x, eps=1e-12), x)

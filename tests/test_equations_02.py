@@ -145,11 +145,11 @@ def test_pairing_removes_what_both_models_share() -> None:
 def test_the_stored_results_state_the_paired_error() -> None:
     vanilla, other = [1.0, 4.0, 2.0, 9.0], [1.5, 4.5, 3.0, 11.0]  # 0.5, 0.5, 1 and 2 worse
     runs = [
-        Run("full", "grey", "mlp", 4690, name, 0)._asdict()
+        Run("full", "gray", "mlp", 4690, name, 0)._asdict()
         | {"machine": "", "torch": "", "per_image": packed(-torch.tensor(scores))}
         for name, scores in (("vanilla", vanilla), ("staircase", other))
     ]
     kept = collect(runs, {})["runs"]
-    paired = kept["full/grey/mlp/4690/staircase/0"]["paired"]
+    paired = kept["full/gray/mlp/4690/staircase/0"]["paired"]
     assert paired == pytest.approx([1.0, math.sqrt((0.25 + 0.25 + 0 + 1) / 3 / 4)], abs=1e-4)
-    assert kept["full/grey/mlp/4690/vanilla/0"]["paired"] == [0, 0]
+    assert kept["full/gray/mlp/4690/vanilla/0"]["paired"] == [0, 0]

@@ -19,7 +19,7 @@ def assert_same(ours: Tensor, theirs: Tensor, *inputs: Tensor) -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (50, 20), (3, 2, 6, 9)])  # several for each image, too
-def test_bernoulli_nll_of_grey_pixels_is_pytorchs_own(shape):
+def test_bernoulli_nll_of_gray_pixels_is_pytorchs_own(shape):
     torch.manual_seed(0)
     logits, x = 10 * torch.randn(shape), torch.rand(shape[-2:])
     logits[..., 0] = 0  # where |l|, which the loss computes with, has no slope

@@ -152,7 +152,7 @@ def test_the_bar_shows_minus_elbo_on_standard_output_unless_it_is_not_wanted(few
 # --- evaluate -----------------------------------------------------------------------------------
 
 
-def test_the_evaluation_draw_is_the_same_at_every_call_and_follows_the_grey_levels(digits):
+def test_the_evaluation_draw_is_the_same_at_every_call_and_follows_the_gray_levels(digits):
     drawn = evaluation_images(digits, binarize=True)
     assert torch.equal(drawn, evaluation_images(digits, binarize=True))
     p = digits.test.double()

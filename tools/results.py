@@ -85,7 +85,7 @@ class Run(NamedTuple):
 
     Attributes:
         data: ``"5k"`` or ``"full"``.
-        targets: ``"grey"`` or ``"binary"``, drawn anew for every batch.
+        targets: ``"gray"`` or ``"binary"``, drawn anew for every batch.
         decoder: ``"mlp"`` or ``"row"``.
         steps: the budget.
         objective: a key of ``OBJECTIVES``, or ``PRUNING``.
@@ -126,7 +126,7 @@ GRID: list[list[tuple[str, str, str, int, str]]] = [
          "cyclical; free bits 0.25; soft 0.25; soft total 10"),
     ],
     [
-        (*("full", "grey", "mlp"), 4_690, "vanilla; staircase; linear 50 %; free bits 0.5; "
+        (*("full", "gray", "mlp"), 4_690, "vanilla; staircase; linear 50 %; free bits 0.5; "
          "soft 0.5, step 0.1; soft 0.5"),
     ],
     [

@@ -13,7 +13,7 @@ from vaelab.results import ledger, runs_of
 
 ROOT = Path(__file__).parents[1]
 BUNDLED, FULL = ("5k", "binary", "mlp"), ("full", "binary", "mlp")
-ROW, FULL_ROW, GREY = ("5k", "binary", "row"), ("full", "binary", "row"), ("full", "grey", "mlp")
+ROW, FULL_ROW, GRAY = ("5k", "binary", "row"), ("full", "binary", "row"), ("full", "gray", "mlp")
 SCHEDULES = ["staircase", "linear 10 %", "linear 50 %", "cyclical"]
 BUDGETS = [(BUNDLED, 3000), (BUNDLED, 12_000), (FULL, 4690), (FULL, 18_760)]
 # A setting with its budget, and a warm-up of the same number of steps at two budgets of it.
@@ -27,7 +27,7 @@ TITLES = {
     "5k": "Bundled digits",
     "full": "The full MNIST",
     "binary": "binarized",
-    "grey": "grey",
+    "gray": "gray",
     "mlp": "MLP decoder",
     "row": "row decoder",
 }
@@ -196,7 +196,7 @@ def annealing_table(results: Results) -> str:
     """The deficits of the schedules at every budget."""
     rows = []
     fixed = {(setting, steps): name for setting, _, _, steps, name in FIXED}
-    for setting, steps in [*BUDGETS, (GREY, 4690)]:
+    for setting, steps in [*BUDGETS, (GRAY, 4690)]:
         names = [*SCHEDULES, "linear 25 %", "linear 100 %", fixed.get((setting, steps), "")]
         for name in names:
             found = pairs(results, setting, steps, name)
@@ -416,7 +416,7 @@ def integral_table(results: Results) -> str:
 def step_table(results: Results) -> str:
     """A coarse step against a fine one."""
     rows = []
-    for setting, steps in [*BUDGETS, (GREY, 4690)]:
+    for setting, steps in [*BUDGETS, (GRAY, 4690)]:
         found = pairs(results, setting, steps, "soft 0.5, step 0.1", "soft 0.5")
         if not found:
             continue

@@ -307,7 +307,7 @@ def check_kind(digits: Any) -> None:
 
 
 def as_pixels(images: Any) -> Tensor:
-    """Grey images of any usual kind as rows of pixels.
+    """Gray images of any usual kind as rows of pixels.
 
     Args:
         images: array, tensor, or list of either: (N, H, W), (N, H, W, 1), (N, 1, H, W) or (N, P),
@@ -331,7 +331,7 @@ def as_pixels(images: Any) -> Tensor:
     if len(shape) == 4:
         axis = 1 if first else 3
         if shape[axis] != 1:
-            raise ValueError(_repair(f"grey, got {shape}", _grey(values, this, axis)))
+            raise ValueError(_repair(f"gray, got {shape}", _gray(values, this, axis)))
         values = values.squeeze(axis)
     height, width = values.shape[1:] if values.ndim == 3 else [math.isqrt(values.shape[1])] * 2
     if height != width:
@@ -434,7 +434,7 @@ def _repair(rule: str, line: str) -> str:
     return f"images must be {rule}: images = {line}"
 
 
-def _grey(values: np.ndarray, this: str, axis: int) -> str:
+def _gray(values: np.ndarray, this: str, axis: int) -> str:
     """The line that averages the colors along an axis, without what says how transparent it is."""
     colors = values.shape[axis] - (values.shape[axis] in (2, 4))
     picked = f"{this}[:, :{colors}]" if axis == 1 else f"{this}[..., :{colors}]"

@@ -28,7 +28,7 @@ from .runs import plain_arithmetic, seeded
 SECTIONS: dict[str, tuple[int, str]] = {
     "kl": (1, "The rate in closed form"), "noise": (1, "The reparameterization trick"),
     "likelihood": (1, "The likelihood: Bernoulli pixels"), "loop": (1, "The loop"),
-    "grey": (1, "Gray levels are not coin flips"), "model": (1, "A soft bound on the log-variance"),
+    "gray": (1, "Gray levels are not coin flips"), "model": (1, "A soft bound on the log-variance"),
     "weight": (2, "Why a weight on the rate"), "average": (1, "How not to average"),
     "pixels": (2, "A mean over pixels is β = 784 in disguise"), "floor": (3, "3.2 Free bits"),
     "evaluate": (2, "Evaluate at β = 1, whatever was trained"),
@@ -45,7 +45,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "variance": ("noise", "The KL prices another spread than z has, so the sum is no bound."),
     "noise": ("noise", "A decoder trained so knows single points; a loss so taken is no ELBO."),
     "detached": ("noise", "The pixels cannot teach the encoder through this path."),
-    "targets": ("grey", "For such pixels a Bernoulli loss falls without end."),
+    "targets": ("gray", "For such pixels a Bernoulli loss falls without end."),
     "range": ("likelihood", "Decoder and loss must agree on where the one sigmoid is."),
     "likelihood": ("squared", "This sets the price of the rate as beta does; report it."),
     "batch size": ("average", "The last, short batch and other batch sizes train something else."),

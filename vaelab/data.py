@@ -31,7 +31,7 @@ class Digits(NamedTuple):
     """Square images as rows of P = side * side pixels, with their labels.
 
     Attributes:
-        train: (N, P) float32 in [0, 1], grey levels; P = 784 for MNIST.
+        train: (N, P) float32 in [0, 1], gray levels; P = 784 for MNIST.
         train_labels: (N,) int64, the classes 0, 1, ..; -1 where there is no label.
         test: (M, P) float32 in [0, 1].
         test_labels: (M,) int64.
@@ -117,7 +117,7 @@ def from_arrays(
 
     Args:
         images: NumPy array, tensor, or list of either: (N, H, W), (N, H, W, 1), (N, 1, H, W) or
-            (N, P), square and grey; uint8 from 0 to 255, or floats of any kind from 0 to 1.
+            (N, P), square and gray; uint8 from 0 to 255, or floats of any kind from 0 to 1.
         labels: (N,) whole numbers 0, 1, .., -1 for none; None if no image has one.
         test: share of the images to test on, between 0 and 1.
         name: what to call the set in a title.
@@ -154,7 +154,7 @@ def load_folder(
         path: the folder. Its sub-folders, sorted by name, are the classes 0, 1, ..; sub-folders
             whose names are whole numbers are the classes of these numbers. Without sub-folders
             there are no labels (-1).
-        side: every picture is made grey, cropped to the square in its middle and resized to
+        side: every picture is made gray, cropped to the square in its middle and resized to
             side * side pixels; what is transparent becomes white.
         test: share of the pictures to test on, between 0 and 1.
         name: what to call the set in a title.
@@ -173,10 +173,10 @@ def load_folder(
 
 
 def binarize(images: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Draw every pixel as a coin flip whose probability of 1 is its grey level.
+    """Draw every pixel as a coin flip whose probability of 1 is its gray level.
 
     Args:
-        images: (..., P) grey levels in [0, 1].
+        images: (..., P) gray levels in [0, 1].
         generator: source of the draws; None uses torch's global one.
 
     Returns:

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Patch
 
 from .checks import check_sizes
-from .plotting import COLORS, GREY
+from .plotting import COLORS, GRAY
 
 INK = "#222222"
 PLUM = "#9A4A78"  # the encoder's colour, dark enough for letters
@@ -183,7 +183,7 @@ def vae_architecture(latent_dim: int = 50, hidden_dim: int = 400, data_dim: int 
     _region(ax, (8.65, 1.5), (13.15, 6.2), COLORS["decoder"], 0.12)
     _text(ax, (3.9, 5.87), r"encoder  $q_\phi(z \mid x)$", size=16)
     _text(ax, (10.9, 5.87), r"decoder  $p_\theta(x \mid z)$", size=16)
-    x = _layer(ax, (0.9, 3.7), 3.2, "$x$", data_dim, GREY)
+    x = _layer(ax, (0.9, 3.7), 3.2, "$x$", data_dim, GRAY)
     hidden = _layer(ax, (3.1, 3.7), 2.3, "", hidden_dim, COLORS["encoder"])
     mu = _layer(ax, (5.2, 4.75), 0.95, r"$\mu$", latent_dim, COLORS["encoder"], width=1.15)
     logvar = _layer(ax, (5.2, 2.75), 0.95, r"$\log\sigma^2$", latent_dim, COLORS["encoder"], 1.15)
@@ -244,7 +244,7 @@ def reparameterization() -> Figure:
     """
     figure, ax = _canvas(13, 5.9)
     for left in (0.2, 6.7):
-        _region(ax, (left, 0.85), (left + 6.1, 5.7), GREY, 0.08)
+        _region(ax, (left, 0.85), (left + 6.1, 5.7), GRAY, 0.08)
     _text(ax, (3.25, 5.35), "A draw stops the gradient", size=17)
     _text(ax, (9.75, 5.35), "A computation lets it through", size=17)
     z = _node(ax, (3.2, 2.7), "$z$", COLORS["q"], _tint(COLORS["q"], 0.3))
@@ -294,7 +294,7 @@ def controller() -> Figure:
     figure, ax = _canvas(13, 6.9)
     size = (3.3, 1.5)
     kl = _box(ax, (2.0, 5.0), size, "$\\mathrm{KL}_d$\nbatch average", COLORS["rate"], font=17)
-    step = _box(ax, (2.0, 1.7), size, "optimizer step\non $\\theta$ and $\\phi$", GREY, font=17)
+    step = _box(ax, (2.0, 1.7), size, "optimizer step\non $\\theta$ and $\\phi$", GRAY, font=17)
     weighted = r"loss  $D + \sum_d \gamma_d\, \mathrm{KL}_d$"
     loss = _box(ax, (8.75, 1.7), (5.0, 1.5), weighted, COLORS["elbo"], font=20)
     _region(ax, (4.5, 3.4), (12.8, 6.65), COLORS["gamma"], 0.1)
@@ -362,7 +362,7 @@ def remedies() -> Figure:
         ]
         for n, case in enumerate(CASES)
     ]
-    last = _box(ax, (2.65, 0.4), (4.7, 0.6), "none of these", GREY, font=16)
+    last = _box(ax, (2.65, 0.4), (4.7, 0.6), "none of these", GRAY, font=16)
     for question, diagnosis, remedy in boxes:
         _arrow(ax, question, diagnosis)
         _arrow(ax, diagnosis, remedy)

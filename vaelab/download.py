@@ -153,7 +153,7 @@ def _network_timeout(seconds: float) -> Iterator[None]:
 
 
 def read_folder(path: str | os.PathLike, side: int) -> tuple[Tensor, list[int]]:
-    """Read the pictures of a folder, grey, square and of one size.
+    """Read the pictures of a folder, gray, square and of one size.
 
     Args:
         path: a folder with picture files, or with a sub-folder of them for each class.
@@ -170,7 +170,7 @@ def read_folder(path: str | os.PathLike, side: int) -> tuple[Tensor, list[int]]:
     folder = check_path("path", path).expanduser()
     check_sizes(side=side)
     labelled = _labelled(folder)
-    images = np.stack([_grey_square(file, int(side)) for file, _ in labelled])
+    images = np.stack([_gray_square(file, int(side)) for file, _ in labelled])
     return torch.from_numpy(images), [label for _, label in labelled]
 
 
@@ -215,8 +215,8 @@ def _pictures(folder: Path) -> list[Path]:
     return sorted(file for file in files if file.is_file() and file.name[0] != ".")
 
 
-def _grey_square(file: Path, side: int) -> np.ndarray:
-    """A picture as (side, side) uint8: grey, on white, the square in its middle, resized."""
+def _gray_square(file: Path, side: int) -> np.ndarray:
+    """A picture as (side, side) uint8: gray, on white, the square in its middle, resized."""
     from PIL import Image, ImageOps  # only needed here
 
     try:

@@ -20,7 +20,7 @@ def bernoulli_nll(logits: Tensor, x: Tensor) -> Tensor:
     Args:
         logits: (B, P) log-odds of each pixel being 1, before the sigmoid; or (..., B, P), several
             predictions for each image.
-        x: (B, P) pixels in [0, 1]. With grey levels the result is a cross-entropy, a score and
+        x: (B, P) pixels in [0, 1]. With gray levels the result is a cross-entropy, a score and
             not the log-probability of an outcome.
 
     Returns:

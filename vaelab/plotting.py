@@ -28,7 +28,7 @@ from .describe import describe_what_is_shown
 BLUE, ORANGE, GREEN, VERMILLION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 PURPLE, SKY, YELLOW, BLACK = "#CC79A7", "#56B4E9", "#F0E442", "#000000"
 # Two additions that stay apart from the eight by their lightness.
-GREY, WINE = "#7F7F7F", "#882255"
+GRAY, WINE = "#7F7F7F", "#882255"
 
 COLORS = {
     # quantities: log p(x) = ELBO + gap, -ELBO = distortion + rate
@@ -40,14 +40,14 @@ COLORS = {
     "gamma": VERMILLION,
     "band": YELLOW,
     # distributions: black is what is exact
-    "prior": GREY,
+    "prior": GRAY,
     "likelihood": SKY,
     "posterior": BLACK,
     "q": PURPLE,
     # the two networks and the noise between them
     "encoder": PURPLE,
     "decoder": SKY,
-    "noise": GREY,
+    "noise": GRAY,
     # methods and schedules
     "vanilla": BLUE,
     "constant": BLUE,
@@ -64,7 +64,7 @@ COLORS = {
     "score function": VERMILLION,
     "reparameterized": BLUE,
 }
-CYCLE = [BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY, WINE, GREY, BLACK, YELLOW]
+CYCLE = [BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY, WINE, GRAY, BLACK, YELLOW]
 LINESTYLES: list[Any] = ["-", "--", "-.", ":"]
 DIGIT_MARKERS = "os^vDP*X<>"
 TILE = 0.72  # inches for an image and the gap beside it, whatever its number of pixels
@@ -375,7 +375,7 @@ def latent_scatter(mu: Any, labels: Any, ax: Axes | None = None, title: str | No
     Args:
         mu: (N, 2) posterior means.
         labels: (N,) whole numbers, at most ten different ones; each is written at its class mean.
-            What has no label (-1) is drawn in light grey.
+            What has no label (-1) is drawn in light gray.
         ax: where to draw; a new figure if None.
         title: written above.
 
@@ -489,9 +489,9 @@ def _training_loss(ax: Axes, run: Any) -> None:
     """Draw the loss of every batch behind the evaluations, in view from the first of them on."""
     steps = _array(run.train_steps, "train_steps", "T")
     loss = _array(run.train_loss, "train_loss", "T", T=len(steps))
-    style: dict[str, Any] = {"color": GREY, "alpha": 0.55, "linewidth": 0.7, "zorder": 1}
+    style: dict[str, Any] = {"color": GRAY, "alpha": 0.55, "linewidth": 0.7, "zorder": 1}
     ax.plot(steps, loss, **style)
-    ax.plot([], color=GREY, label="training loss, per batch")  # a line thick enough for the legend
+    ax.plot([], color=GRAY, label="training loss, per batch")  # a line thick enough for the legend
     after = loss[steps >= min((s for s in run.steps if s > 0), default=0)]
     if len(after):
         low, high = ax.get_ylim()
@@ -731,7 +731,7 @@ def rate_distortion(
         ylim: limits of the distortion, nats.
 
     Returns:
-        the Axes. Along a grey line the ELBO is the same; towards the lower left it is better.
+        the Axes. Along a gray line the ELBO is the same; towards the lower left it is better.
 
     Raises:
         ValueError: no path, or rate and distortion differ in length.
@@ -749,7 +749,7 @@ def rate_distortion(
     for (label, (rate, distortion)), color in zip(data.items(), palette(data)):
         _path(ax, rate, distortion, color, label)
     ax.set(xlabel="rate R in nats", ylabel="distortion D in nats")
-    ax.set_title("On a grey line D + R is the same; lower left is a better bound", size=13)
+    ax.set_title("On a gray line D + R is the same; lower left is a better bound", size=13)
     ax.margins(0.08)
     ax.set(xlim=xlim or ax.get_xlim(), ylim=ylim or ax.get_ylim())
     _iso_lines(ax, iso_elbo)

@@ -37,7 +37,7 @@ def runs_of(
     Args:
         results: what :func:`load_results` returns.
         data: ``"5k"`` or ``"full"``.
-        targets: ``"grey"`` or ``"binary"``.
+        targets: ``"gray"`` or ``"binary"``.
         decoder: ``"mlp"`` or ``"row"``.
         objective: such as ``"vanilla"``.
         steps: the budget.
@@ -60,7 +60,7 @@ def mean_and_spread(runs: list[dict[str, Any]], name: str) -> tuple[float, float
 
 
 def scores_of(run: dict[str, Any]) -> np.ndarray:
-    """The importance-weighted bound (the ELBO on grey digits) of each of the first test images.
+    """The importance-weighted bound (the ELBO on gray digits) of each of the first test images.
 
     Args:
         run: one of the runs of :func:`load_results`.

@@ -305,7 +305,7 @@ def evaluation_images(digits: Digits, binarize: bool) -> Tensor:
         binarize: whether to draw.
 
     Returns:
-        (M, P) grey levels, or 0.0 and 1.0; the same draw at every call.
+        (M, P) gray levels, or 0.0 and 1.0; the same draw at every call.
 
     Raises:
         TypeError, ValueError: if the test images are not pixels in [0, 1].

@@ -81,13 +81,13 @@ export default explorer(formulas, (ui, known) => {
       ylabel: "distortion D in nats",
       words: `${scores.length} models in the rate-distortion plane; chosen is beta ${beta}.`,
     });
-    const grey = ui.color("prior");
-    plane.line(rates, distortions, grey, { width: 2 });
+    const gray = ui.color("prior");
+    plane.line(rates, distortions, gray, { width: 2 });
     const named = []; // where names lie; one that would lie on another is left out, except the chosen one's
     const chosenFirst = [...scores].sort(([a], [b]) => (b === beta) - (a === beta));
     for (const [other, rate, distortion] of chosenFirst) {
       const [left, top, chosen] = [plane.x(rate), plane.y(distortion), other === beta];
-      plane.dot(rate, distortion, chosen ? ui.color("rate") : grey, chosen ? 10 : 6);
+      plane.dot(rate, distortion, chosen ? ui.color("rate") : gray, chosen ? 10 : 6);
       const right = left < plane.width - 80;
       if (named.some(([x, y]) => Math.abs(x - left) < 62 && Math.abs(y - top) < 18)) continue;
       plane.text(`β ${other}`, rate, distortion, {

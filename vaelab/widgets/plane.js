@@ -1,4 +1,4 @@
-import { clamp, distortion, explorer, fixed, greys, images, means, network, range, rate, remembered } from "./shared.js";
+import { clamp, distortion, explorer, fixed, grays, images, means, network, range, rate, remembered } from "./shared.js";
 
 // ---------------------------------------------------------------- formulas, tried against Python
 
@@ -85,7 +85,7 @@ export default explorer(formulas, (ui, known) => {
   let ready = false;
   const jobs = spots.flatMap((b, j) =>
     spots.map((a, i) => () => {
-      decoded.getContext("2d").putImageData(greys(means(net.decode([a, b])), side), side * i, side * (TILES - 1 - j));
+      decoded.getContext("2d").putImageData(grays(means(net.decode([a, b])), side), side * i, side * (TILES - 1 - j));
     }),
   );
 

@@ -74,7 +74,7 @@ export default explorer(formulas, (ui, known) => {
     const kls = trace.kl.flat();
     const most = Math.max(1.05 * Math.max(...kls), 1.6 * lam);
     const high = LADDER.find((end) => end >= most) ?? most;
-    const grey = ui.color("prior");
+    const gray = ui.color("prior");
     const shade = ui.dark ? "#333b45" : "#dfe3e8";
     const [left, dashed] = [{ left: 74 }, { width: 2, dash: [7, 5] }];
 
@@ -87,11 +87,11 @@ export default explorer(formulas, (ui, known) => {
     });
     if (starved) top.bar(0, starved, 0, high, shade);
     top.bar(0, steps, (1 - tolerance) * lam, (1 + tolerance) * lam, ui.color("band"), 0.6);
-    if (starved) top.line(times, of(trace.kl, 1), grey, dashed);
+    if (starved) top.line(times, of(trace.kl, 1), gray, dashed);
     top.line(times, of(trace.kl, 0), ui.color("rate"), { width: 3.5 });
     const names = [
       ["this dimension", ui.color("rate")],
-      ...(starved ? [["the same, never starved", grey, [7, 5]]] : []),
+      ...(starved ? [["the same, never starved", gray, [7, 5]]] : []),
       ["γ rests", ui.color("band")],
     ];
     top.legend(names, { right: true });
@@ -113,7 +113,7 @@ export default explorer(formulas, (ui, known) => {
       bottom.line([0, steps], [floor, floor], ui.ink, { width: 1.5, dash: [2, 4] });
       bottom.text("floor", steps, floor, { dx: -6, dy: -10, align: "right", size: 14 });
     }
-    if (starved) bottom.line(times, of(trace.gamma, 1), grey, dashed);
+    if (starved) bottom.line(times, of(trace.gamma, 1), gray, dashed);
     bottom.line(times, of(trace.gamma, 0), ui.color("gamma"), { width: 3.5 });
     const { recovery, ...others } = numbers;
     show(starved ? { recovery, ...others } : others);

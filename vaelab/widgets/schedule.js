@@ -121,13 +121,13 @@ export default explorer(formulas, (ui, known) => {
       ylabel: "distortion D in nats",
       words: `Path of training in the rate-distortion plane: it ends at R ${fixed(numbers.rate)}, D ${fixed(numbers.distortion)}; the best at beta 1 is R ${fixed(one.rate)}, D ${fixed(one.distortion)}.`,
     });
-    const grey = ui.color("prior");
+    const gray = ui.color("prior");
     const sum = one.rate + one.distortion;
-    plane.line([0, wide], [sum, sum - wide], grey, { width: 1.5, dash: [3, 4] });
+    plane.line([0, wide], [sum, sum - wide], gray, { width: 1.5, dash: [3, 4] });
     plane.line(
       front.map((p) => p.rate),
       front.map((p) => p.distortion),
-      grey,
+      gray,
     );
     plane.line(xs, ys, color, { width: 4 });
     for (let i = 0; i < xs.length - 1; i += Math.max(1, Math.round(run_steps / 20))) {
@@ -138,8 +138,8 @@ export default explorer(formulas, (ui, known) => {
     plane.legend(
       [
         ["the path, a dot every 20th of the run", color],
-        ["best D for each R", grey],
-        ["as good as ★, the best at β = 1", grey, [3, 4]],
+        ["best D for each R", gray],
+        ["as good as ★, the best at β = 1", gray, [3, 4]],
       ],
       { right: true },
     );

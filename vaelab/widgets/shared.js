@@ -404,7 +404,7 @@ class Interface {
     const text = make("figcaption", {}, caption);
     const element = make("figure", {}, text, canvas);
     parent.append(element);
-    return { element, canvas, text, draw: (pixels) => canvas.getContext("2d").putImageData(greys(pixels, side), 0, 0) };
+    return { element, canvas, text, draw: (pixels) => canvas.getContext("2d").putImageData(grays(pixels, side), 0, 0) };
   }
 
   plot(height, parent = this.picture) {
@@ -413,7 +413,7 @@ class Interface {
 }
 
 /** Pixels in [0, 1] as a picture for a canvas. */
-export function greys(pixels, side) {
+export function grays(pixels, side) {
   const picture = new ImageData(side, side);
   for (let i = 0, k = 0; i < pixels.length; i++, k += 4) {
     picture.data[k] = picture.data[k + 1] = picture.data[k + 2] = Math.round(255 * pixels[i]);
@@ -471,7 +471,7 @@ class Plot {
   tile(pixels, left, top, size, { smooth = false } = {}) {
     const side = Math.round(Math.sqrt(pixels.length));
     this.scratch ??= new OffscreenCanvas(side, side);
-    this.scratch.getContext("2d").putImageData(greys(pixels, side), 0, 0);
+    this.scratch.getContext("2d").putImageData(grays(pixels, side), 0, 0);
     this.pen.imageSmoothingEnabled = smooth;
     this.pen.drawImage(this.scratch, left, top, size, size);
   }
