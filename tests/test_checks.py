@@ -277,9 +277,9 @@ check_digits(tiny(), TWO._replace(train_labels=None))[0].dtype -> torch.float32
 check_digits(tiny(), TWO._replace(... -> digits....
   train=ones(2, 3))) -> V train must be (N, 4) with N >= 1 for this model, got (2, 3)
   test=ones(1, 4))) -> V test must be (N, 4) with N >= 2 for this model, got (1, 4)
-  train_labels=None), labelled=True) -> T train_labels must be an int64 tensor of labels 0, 1, ..,
+  train_labels=None), labeled=True) -> T train_labels must be an int64 tensor of labels 0, 1, ..,
     got NoneType
-  test_labels=tensor([1])), labelled=True) -> V test_labels must be (2,), one to an image, got (1,)
+  test_labels=tensor([1])), labeled=True) -> V test_labels must be (2,), one to an image, got (1,)
 check_pca(ones(2, 3), 0.5, 4) -> V latent_dim must be in [1, 3], got 4
 check_pca(ones(2, 3), 0.5, 0) -> V latent_dim must be a positive integer, got 0
 check_pca(ones(2, 3), ?, 1) -> V noise must be in (0, inf), got ? :: 0; inf

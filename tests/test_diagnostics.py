@@ -178,12 +178,12 @@ def logistic_regression(x: Tensor, y: Tensor, penalty: float) -> Tensor:
 
 
 @pytest.mark.parametrize("given", [{}, {"penalty": 0.1}])
-def test_the_probe_is_the_penalised_regression_of_a_textbook(given):
+def test_the_probe_is_the_penalized_regression_of_a_textbook(given):
     """Ten classes that overlap, the nine 100 times the zero, in dimensions of different scale."""
     torch.manual_seed(1)
-    centres = torch.randn(10, 3)
+    centers = torch.randn(10, 3)
     y = torch.multinomial(torch.arange(1.0, 11).square(), 2600, replacement=True)
-    x = (0.5 + (centres[y] + 0.7 * torch.randn(2600, 3)) / 20).clamp(0, 1)
+    x = (0.5 + (centers[y] + 0.7 * torch.randn(2600, 3)) / 20).clamp(0, 1)
     scale = torch.tensor([0.0, 1e-3, 1.0, 1e3])  # and one dimension is dead
     model = Told(lambda x: (2 * (x * scale), torch.zeros_like(x)))
     images = torch.cat([x[:, :1], x], dim=1)

@@ -213,7 +213,7 @@ def test_active_units_counts_the_variance_of_the_mean():
 
 
 @pytest.mark.equation("1.26")
-def test_importance_weighted_bounds_grow_towards_the_evidence():
+def test_importance_weighted_bounds_grow_toward_the_evidence():
     q = Normal(0.8, 1.2)
     z = q.sample((40_000, 64)).double()
     log_ratio = TOY.log_likelihood(X, z) + PRIOR.log_prob(z) - q.log_prob(z)  # (repeats, 64)

@@ -89,7 +89,7 @@ LABELS = [None, [3, 1, 4, 1], torch.ones(4), torch.tensor([1]), torch.tensor([0,
 CLASSES = [[1], [3, 1, 4, -2], torch.rand(4), ["a", "b", "b", "a"], object(), IMAGES]
 TEST = [None, IMAGES, "5k", *(FOUR._replace(test=x) for x in PIXELS)]
 TRAIN = [FOUR._replace(train=x) for x in PIXELS]
-LABELLED = [FOUR._replace(**{f"{part}_labels": x}) for part in ("train", "test") for x in LABELS]
+LABELED = [FOUR._replace(**{f"{part}_labels": x}) for part in ("train", "test") for x in LABELS]
 DIGITS = [*TEST, *TRAIN, (IMAGES, IMAGES), FOUR._replace(test=IMAGES[:1])]
 UNPAIRED = [{"vanilla": T3, "b": T3[:2]}]
 UNEQUAL = [{"a": SIXTEEN, "b": SIXTEEN[:2]}, {"a": SIXTEEN, "b": SIXTEEN[:, :4]}]
@@ -195,7 +195,7 @@ train_step.model train_step.progress train_step.clip_norm evaluation_images.bina
 Minibatches.images          ::                     :: [None, "x", *NO_ROWS]
 
 active_units.mu             ::                     :: MEANS
-linear_probe.digits         ::                     :: DIGITS + LABELLED
+linear_probe.digits         ::                     :: DIGITS + LABELED
 pca_rates.latent_dim        ::                     :: COUNT + [785]
 prune.keep                  :: [0, 2]              :: KEEP :: keep|mask
 save.history                ::                     :: [3, [], "run", SMALL]

@@ -499,13 +499,13 @@ def check_inputs(model: nn.Module, images: Tensor, name: str = "images", least: 
     return images.to(torch.float32 if kind in HALF else kind)
 
 
-def check_digits(model: nn.Module, digits: Any, *, labelled: bool = False) -> tuple[Tensor, Tensor]:
+def check_digits(model: nn.Module, digits: Any, *, labeled: bool = False) -> tuple[Tensor, Tensor]:
     """Refuse anything but Digits whose images the model takes, at least two of them to test on.
 
     Args:
         model: what they are meant for.
         digits: what should be Digits.
-        labelled: each image must have a class.
+        labeled: each image must have a class.
 
     Returns:
         Training (N, P) and test images (M, P), in the type of the model's parameters.
@@ -513,7 +513,7 @@ def check_digits(model: nn.Module, digits: Any, *, labelled: bool = False) -> tu
     check_kind(digits)
     train = check_inputs(model, digits.train, "digits.train")
     test = check_inputs(model, digits.test, "digits.test", least=2)
-    if labelled:
+    if labeled:
         check_labels(digits.train_labels, len(train), "digits.train_labels")
         check_labels(digits.test_labels, len(test), "digits.test_labels")
     return train, test

@@ -198,7 +198,7 @@ def _log_q_table(z: Tensor, mu: Tensor, logvar: Tensor) -> Tensor:
 def linear_probe(model: Model, digits: Digits, *, penalty: float = 1e-3) -> float:
     """Accuracy of a linear classifier that sees only the posterior means.
 
-    Multinomial logistic regression on standardised mu, fitted to the training digits by L-BFGS from
+    Multinomial logistic regression on standardized mu, fitted to the training digits by L-BFGS from
     zero: no randomness, the same answer every time.
 
     Args:
@@ -210,14 +210,14 @@ def linear_probe(model: Model, digits: Digits, *, penalty: float = 1e-3) -> floa
         Share of the test digits that are classified right, in [0, 1].
 
     Raises:
-        TypeError, ValueError: if ``digits`` are not labelled images as the model takes them, or
+        TypeError, ValueError: if ``digits`` are not labeled images as the model takes them, or
             ``penalty`` is negative or not finite.
 
     Source:
         Alain and Bengio (2017), Understanding intermediate layers using linear classifier probes.
     """
     checks.check_range("penalty", penalty, 0, math.inf, "[)")
-    checks.check_digits(model, digits, labelled=True)
+    checks.check_digits(model, digits, labeled=True)
     train, test = (encode_all(model, part)[0] for part in (digits.train, digits.test))  # (N, D)
     with fitting():
         mean, std = train.mean(dim=0), train.std(dim=0).clamp(min=1e-6)

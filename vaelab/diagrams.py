@@ -1,6 +1,6 @@
 """The drawn figures of the lessons, as code; `make figures` writes them as PNG.
 
-Each function returns a figure. Positions are in inches from its lower left corner; colours mean
+Each function returns a figure. Positions are in inches from its lower left corner; colors mean
 what they mean in `vaelab.plotting`.
 """
 
@@ -18,7 +18,7 @@ from .checks import check_sizes
 from .plotting import COLORS, GRAY
 
 INK = "#222222"
-PLUM = "#9A4A78"  # the encoder's colour, dark enough for letters
+PLUM = "#9A4A78"  # the encoder's color, dark enough for letters
 DASHED = (0, (4, 2))
 GRADIENT: dict[str, Any] = {
     "color": COLORS["gradient"],
@@ -65,7 +65,7 @@ def _box(
     tint: float = 0.16,
     font: float = 14,
 ) -> Patch:
-    """Draw something computed: a rounded box, tinted with its colour."""
+    """Draw something computed: a rounded box, tinted with its color."""
     corner = (at[0] - size[0] / 2, at[1] - size[1] / 2)
     style: dict[str, Any] = {
         "facecolor": _tint(color, tint),
@@ -91,7 +91,7 @@ def _region(ax: Axes, low: Point, high: Point, color: str = INK, tint: float = 0
 
 
 def _tint(color: str, amount: float) -> tuple[float, float, float]:
-    """Mix a colour with white, so that what lies below does not shine through."""
+    """Mix a color with white, so that what lies below does not shine through."""
     red, green, blue, _ = to_rgba(color)
     return tuple(1 - amount * (1 - c) for c in (red, green, blue))  # type: ignore[return-value]
 

@@ -1,6 +1,6 @@
 """Full sets through torchvision, whatever the network and the disk do, and folders of pictures.
 
-A set is all there afterwards, or none of it is, and every error says what to do.
+A set is all there afterward, or none of it is, and every error says what to do.
 """
 
 from __future__ import annotations
@@ -169,12 +169,12 @@ def read_folder(path: str | os.PathLike, side: int) -> tuple[Tensor, list[int]]:
     """
     folder = check_path("path", path).expanduser()
     check_sizes(side=side)
-    labelled = _labelled(folder)
-    images = np.stack([_gray_square(file, int(side)) for file, _ in labelled])
-    return torch.from_numpy(images), [label for _, label in labelled]
+    labeled = _labeled(folder)
+    images = np.stack([_gray_square(file, int(side)) for file, _ in labeled])
+    return torch.from_numpy(images), [label for _, label in labeled]
 
 
-def _labelled(folder: Path) -> list[tuple[Path, int]]:
+def _labeled(folder: Path) -> list[tuple[Path, int]]:
     """Each picture of a folder with its label; refuses a folder that can be read in two ways."""
     if not folder.is_dir():
         what = "a file" if folder.exists() else "nothing"

@@ -1,4 +1,4 @@
-"""What training minimises, in nats per image.
+"""What training minimizes, in nats per image.
 
 An objective is called with the distortion and the rate that `losses` computed and with the
 progress of the run; it returns one scalar. ``weights(latent_dim)`` tells what multiplied the KL of
@@ -19,7 +19,7 @@ from .schedules import Schedule, constant
 
 
 class Objective(Protocol):
-    """What :func:`vaelab.training.fit` can minimise; :class:`ELBO` is the simplest."""
+    """What :func:`vaelab.training.fit` can minimize; :class:`ELBO` is the simplest."""
 
     def __call__(self, nll: Tensor, kl: Tensor, progress: float) -> Tensor:
         """(B,) distortion, (B, D) KL, progress in [0, 1] -> a scalar, nats per image."""

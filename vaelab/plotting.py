@@ -4,7 +4,7 @@ Every function takes data (torch tensors, numpy arrays or lists) and draws it; n
 and none calls `plt.show()`. Pass `ax` to draw into axes of your own; else a new figure is made.
 The axes (where there are several: the figure) come back, so that a title or a limit can be changed.
 
-One colour, one meaning: `COLORS` is the legend of the whole collection.
+One color, one meaning: `COLORS` is the legend of the whole collection.
 """
 
 import math
@@ -24,7 +24,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from .describe import describe_what_is_shown
 
-# Okabe and Ito's colour-blind-safe palette (https://jfly.uni-koeln.de/color/).
+# Okabe and Ito's color-blind-safe palette (https://jfly.uni-koeln.de/color/).
 BLUE, ORANGE, GREEN, VERMILLION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 PURPLE, SKY, YELLOW, BLACK = "#CC79A7", "#56B4E9", "#F0E442", "#000000"
 # Two additions that stay apart from the eight by their lightness.
@@ -121,14 +121,14 @@ def use_style() -> None:
 
 
 def palette(labels: Iterable[str]) -> list[str]:
-    """Give every label a colour: the one `COLORS` reserves for it, else the next that is free.
+    """Give every label a color: the one `COLORS` reserves for it, else the next that is free.
 
     Args:
-        labels: names of lines; "linear warm-up" starts with "linear" and gets its colour,
+        labels: names of lines; "linear warm-up" starts with "linear" and gets its color,
             "$q(z|x)$" gets that of "q".
 
     Returns:
-        one colour per label; no colour comes twice among the first ten labels.
+        one color per label; no color comes twice among the first ten labels.
     """
     if isinstance(labels, str):
         raise TypeError(f"labels must be a list of names, got the one name {labels!r}")
@@ -303,7 +303,7 @@ def image_rows(
     ax: Axes | None = None,
     title: str | None = None,
 ) -> Axes:
-    """Draw labelled rows of images, such as inputs above their reconstructions.
+    """Draw labeled rows of images, such as inputs above their reconstructions.
 
     Args:
         rows: {row label: (n, P) pixels in [0, 1]}, the same n in every row.
@@ -370,7 +370,7 @@ def traversals(
 
 
 def latent_scatter(mu: Any, labels: Any, ax: Axes | None = None, title: str | None = None) -> Axes:
-    """Draw posterior means in a two-dimensional latent space, a colour *and* a marker per class.
+    """Draw posterior means in a two-dimensional latent space, a color *and* a marker per class.
 
     Args:
         mu: (N, 2) posterior means.
@@ -437,7 +437,7 @@ def training_curves(history: Any, axes: Any = None) -> Figure:
     Args:
         history: an object with `steps`, `elbo`, `distortion`, `rate` (evaluations, nats per
             image), or {label: such objects} to compare runs. For a single run `train_steps` and
-            `train_loss` (what the optimiser saw, batch by batch) lie behind -ELBO. The limits
+            `train_loss` (what the optimizer saw, batch by batch) lie behind -ELBO. The limits
             leave out step 0.
         axes: three Axes to draw into; a new figure if None.
 
@@ -501,7 +501,7 @@ def _training_loss(ax: Axes, run: Any) -> None:
 def curves(
     x: Any, lines: Mapping[str, Any], ax: Axes | None = None, xlabel: str = "", ylabel: str = ""
 ) -> Axes:
-    """Draw labelled lines over one x, each with a band if it has one.
+    """Draw labeled lines over one x, each with a band if it has one.
 
     Args:
         x: (T,) shared by all lines.
@@ -685,7 +685,7 @@ def kl_heatmap(steps: Any, kl: Any, ax: Axes | None = None) -> Axes:
         ax: where to draw; a new figure if None.
 
     Returns:
-        the Axes; a colour bar in nats stands beside it.
+        the Axes; a color bar in nats stands beside it.
 
     Raises:
         ValueError: shapes do not fit, or fewer than two steps.
@@ -731,7 +731,7 @@ def rate_distortion(
         ylim: limits of the distortion, nats.
 
     Returns:
-        the Axes. Along a gray line the ELBO is the same; towards the lower left it is better.
+        the Axes. Along a gray line the ELBO is the same; toward the lower left it is better.
 
     Raises:
         ValueError: no path, or rate and distortion differ in length.

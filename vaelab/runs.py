@@ -248,11 +248,11 @@ def running(
     threads: int | None,
     progress: bool,
 ) -> Iterator[Run]:
-    """Train inside; whatever happens there, model and history are whole afterwards.
+    """Train inside; whatever happens there, model and history are whole afterward.
 
     Args:
         model, optimizer, batches, history, settings: as in :class:`Run`.
-        device: where to train; afterwards everything is back where it was.
+        device: where to train; afterward everything is back where it was.
         threads: how many to compute with; None leaves PyTorch's setting.
         progress: show a bar.
     """

@@ -2,7 +2,7 @@
 
 Both sides of a ratio are timed in turn, round by round, so that whatever else the machine does
 falls on both. The floor is the products of a run, done again and nothing else: no bias, no
-nonlinearity, no loss, no optimiser, no gathering of images.
+nonlinearity, no loss, no optimizer, no gathering of images.
 """
 
 from __future__ import annotations

@@ -155,7 +155,7 @@ def test_an_explorer_moves_while_the_kernel_sleeps(page, lab, twins):
     (lab[1] / "wake up").touch()
     expect(prompt).to_have_text(RAN)
     told = run(page, EMPTY, "bound.values['mean']").locator(".jp-OutputArea-output")
-    expect(told).to_have_text(re.compile(r"^-?0(\.0)?$"))  # afterwards the kernel knows
+    expect(told).to_have_text(re.compile(r"^-?0(\.0)?$"))  # afterward the kernel knows
     run(page, EMPTY, "bound.set(mean=0.5, std=0.6)")  # and moves the page
     assert_shows(root, twins["BoundExplorer"], mean=0.5, std=0.6)
 

@@ -125,7 +125,7 @@ export default explorer(formulas, (ui, known) => {
     still = { key, copy };
   }
 
-  /** On the black of the decoded plane every colour is a light one. */
+  /** On the black of the decoded plane every color is a light one. */
   const light = (hex) => {
     const parts = [1, 3, 5].map((i) => Number.parseInt(hex.slice(i, i + 2), 16));
     return `rgb(${parts.map((part) => Math.round(part + 0.5 * (255 - part))).join(" ")})`;

@@ -231,7 +231,7 @@ class Interface {
     };
   }
 
-  /** Draw in the colours and the size of the place. */
+  /** Draw in the colors and the size of the place. */
   look() {
     this.dark = onDark(this.root.parentElement);
     this.root.classList.toggle("dark", this.dark);
@@ -239,7 +239,7 @@ class Interface {
     this.refresh();
   }
 
-  /** A colour of the collection by its meaning; on dark ground lighter, and black is white. */
+  /** A color of the collection by its meaning; on dark ground lighter, and black is white. */
   color(meaning) {
     const hex = this.data.colors[meaning] ?? meaning;
     if (!this.dark) return hex;
@@ -248,7 +248,7 @@ class Interface {
     return `rgb(${parts.map((part) => Math.round(part + share * (255 - part))).join(" ")})`;
   }
 
-  /** The colour of words on a coloured ground. */
+  /** The color of words on a colored ground. */
   on(meaning) {
     const [r, g, b] = this.color(meaning).startsWith("#")
       ? [1, 3, 5].map((i) => Number.parseInt(this.color(meaning).slice(i, i + 2), 16))
