@@ -302,6 +302,8 @@ def test_sub_folders_are_classes(tmp_path, folders, classes):
     which = (torch.cat([got.train, got.test])[:, 0] * 255 / 40).round().int().tolist()
     labels = torch.cat([got.train_labels, got.test_labels]).tolist()
     assert sorted(which) == [0, 1, 2, 3] and labels == [(2 * classes)[i] for i in which]
+    split = [load_folder(tmp_path, 8, test=0.5, **seed).train for seed in ({}, {"seed": 0})]
+    assert torch.equal(*split)
 
 
 LAYOUTS = {"lie deeper": "train/cat test/cat", "parts of a": "train Test", "holds both": ". cat"}

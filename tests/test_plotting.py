@@ -285,7 +285,7 @@ posterior_ellipses(D2[:, :1] * [[0, 1]], D2 - 1, T3)
 """
 
 
-@pytest.mark.filterwarnings("error")  # of a layout that cannot be done
+@pytest.mark.filterwarnings("error::UserWarning")  # of a layout that cannot be done
 @pytest.mark.parametrize("call", re.split("; |\n", SMALL.strip()))
 def test_draws_into_the_axes_passed_and_leaves_what_was_there_or_opens_one_figure(call):
     figure, ax = plt.subplots()

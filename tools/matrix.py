@@ -31,7 +31,7 @@ def install(python: str, end: str, folder: Path) -> Path | None:
     Raises:
         subprocess.CalledProcessError: if the packages cannot be installed together.
     """
-    made = subprocess.run([*UV, "venv", "--quiet", "--clear", "--python", python, str(folder)])
+    made = subprocess.run([*UV, "venv", "--quiet", "--seed", "--clear", "--python", python, folder])
     if made.returncode:
         return None
     interpreter = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")

@@ -179,10 +179,15 @@ def test_a_closed_explorer_leaves_nothing_on_a_page(page, one):
     page.locator(".vaelab-place").evaluate("place => { place.close(); place.remove(); }")
     session = page.context.new_cdp_session(page)
     session.send("Performance.enable")
-    session.send("HeapProfiler.collectGarbage")
-    held = {m["name"]: m["value"] for m in session.send("Performance.getMetrics")["metrics"]}
-    nodes = "document.evaluate('count(//node())', document, null, 1).numberValue"
-    assert held["Nodes"] <= page.evaluate(nodes) + 5
+    most = 5 + page.evaluate("document.evaluate('count(//node())', document, null, 1).numberValue")
+    for _ in range(50):  # one collection may find what the next one frees
+        session.send("HeapProfiler.collectGarbage")
+        metrics = session.send("Performance.getMetrics")["metrics"]
+        (held,) = (m["value"] for m in metrics if m["name"] == "Nodes")
+        if held <= most:
+            break
+        page.wait_for_timeout(100)
+    assert held <= most
 
 
 @pytest.mark.parametrize("name", CELLS)
@@ -194,7 +199,7 @@ def test_every_slider_moves_and_everything_has_a_name(live, twins, name):
         if handle.count() and handle.is_visible():
             steps = int(rng.integers((spec["max"] - spec["min"]) / spec["step"]))
             changes[control] = round(spec["min"] + spec["step"] * steps, 6)
-            handle.fill(str(changes[control]))
+            handle.fill(f"{changes[control]:.7g}")
     assert_shows(root, twin, **changes)
     if name == "BoundExplorer":
         n = twin.numbers(**changes)
