@@ -285,9 +285,8 @@ posterior_ellipses(D2[:, :1] * [[0, 1]], D2 - 1, T3)
 """
 
 
-@pytest.mark.filterwarnings("error::UserWarning")  # of a layout that cannot be done
 @pytest.mark.parametrize("call", re.split("; |\n", SMALL.strip()))
-def test_draws_into_the_axes_passed_and_leaves_what_was_there_or_opens_one_figure(call):
+def test_draws_into_the_axes_passed_and_leaves_what_was_there_or_opens_one_figure(call, recwarn):
     figure, ax = plt.subplots()
     (before,) = ax.plot([0, 1], [0.5, 0.6], ":", color="#123456", label="before")
     assert eval(f"plotting.{call[:-1]}, ax=ax)") is ax
@@ -296,6 +295,7 @@ def test_draws_into_the_axes_passed_and_leaves_what_was_there_or_opens_one_figur
     figure.canvas.draw()
     own = eval(f"plotting.{call}")
     assert plt.get_fignums() == [figure.number, own.figure.number] and own.has_data()
+    assert UserWarning not in [w.category for w in recwarn]  # of a layout that cannot be done
 
 
 REFUSED = """

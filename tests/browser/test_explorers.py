@@ -175,8 +175,10 @@ def test_a_cell_that_is_run_fifty_times_leaves_one(page, lab):
 
 def test_a_closed_explorer_leaves_nothing_on_a_page(page, one):
     page.goto(one.as_uri())
-    page.locator(".vaelab-explorer").wait_for()
-    page.locator(".vaelab-place").evaluate("place => { place.close(); place.remove(); }")
+    # older versions of Playwright keep what a locator has found
+    page.wait_for_function("!!document.querySelector('.vaelab-explorer')")
+    place = "document.querySelector('.vaelab-place')"
+    page.evaluate(f"{place}.close(); {place}.remove()")
     session = page.context.new_cdp_session(page)
     session.send("Performance.enable")
     most = 5 + page.evaluate("document.evaluate('count(//node())', document, null, 1).numberValue")
