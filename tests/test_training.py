@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import math
+import re
 import sys
 
 import pytest
@@ -11,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Bernoulli, Normal, kl_divergence
 
+from notebook_tools import LESSONS, code_cells, read
 from vaelab import ELBO, VAE, BetaELBO, Diverged, SoftFreeBits, evaluate, fit, linear, training
 from vaelab.training import Evaluation, Minibatches, evaluation_images
 
@@ -142,11 +145,13 @@ def test_the_history_of_a_run_is_complete_and_each_evaluation_seen(few):
 
 
 def test_the_bar_shows_minus_elbo_on_standard_output_unless_it_is_not_wanted(few, capsys):
-    _, history = run(few, progress=True)
+    history = fit(small(), few, steps=12, batch_size=32)
     out, err = capsys.readouterr()
     assert f"test -ELBO {-history.elbo[-1]:.1f} nats" in out and "12/12" in out and not err
     run(few)
     assert capsys.readouterr() == ("", "")
+    steps = re.search(r"^STEPS = (\d+)", code_cells(read(LESSONS[0]))[2].source, re.MULTILINE)
+    assert inspect.signature(fit).parameters["steps"].default == int(steps[1])  # the lessons' run
 
 
 # --- evaluate -----------------------------------------------------------------------------------
