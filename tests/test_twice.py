@@ -25,7 +25,9 @@ def said(cells: list[NotebookNode], folder: Path) -> list[list[str]]:
     nb = v4.new_notebook(cells=[v4.new_code_cell(cell.source) for cell in cells])
     NotebookClient(nb, timeout=1800, resources={"metadata": {"path": str(folder)}}).execute()
     texts = ["".join(tools.output_texts(cell)).replace("\r\n", "\n") for cell in nb.cells]
-    return [[TIMES.sub("", line.split("\r")[-1]) for line in text.split("\n")] for text in texts]
+    return [
+        [TIMES.sub("", line.split("\r")[-1]).strip() for line in text.split("\n")] for text in texts
+    ]
 
 
 def another_order(cells: list[NotebookNode], chance: random.Random) -> list[int]:
