@@ -20,7 +20,7 @@ RUN := $(VENV)/bin/python
 SPREAD = OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(TIMED) $(RUN) -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --benchmark-disable
 # Says at the end how long that took, in training steps of this machine.
 TIMED = $(RUN) tools/yardstick.py "$(if $(strip $(ARGS)),part of )make $@" --
-QUICK = $(SPREAD) tests --ignore=tests/browser --ignore=tests/test_settings.py
+QUICK = $(SPREAD) tests --ignore=tests/browser --ignore=tests/test_altered_settings.py
 INSTALLED := $(VENV)/.vaelab-installed
 REVEAL := build/reveal/sphinx_revealjs
 # JupyterLab without its question about news (tools/lab), and with nothing to say unless something is wrong; the option
