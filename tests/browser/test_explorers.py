@@ -164,9 +164,10 @@ def test_a_cell_that_is_run_fifty_times_leaves_one(page, lab):
     root = run_explorer(open_notebook(page, lab), "BoundExplorer")
     expect(run(page, EMPTY, f"alive = {ALIVE}").locator(".jp-InputPrompt").first).to_have_text(RAN)
     before = page.locator("*").count()
-    run(page, 1)
+    cell = run(page, 1)
     for _ in range(49):
         page.keyboard.press("Control+Enter")
+    expect(cell.locator(".jp-InputPrompt").first).to_have_text(RAN)  # all are done
     output = run(page, EMPTY, f"{ALIVE} - alive").locator(".jp-OutputArea-output")
     expect(output).to_have_text("0")
     expect(root).to_have_count(1)
