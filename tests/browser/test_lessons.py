@@ -64,4 +64,4 @@ def test_a_solution_is_folded_until_it_is_asked_for(page, lab, errors):
     expect(source).not_to_be_visible()
     solution.locator(".jp-InputPlaceholder").click()
     expect(source).to_be_visible()
-    errors.clear()  # of JupyterLab 4.0; nothing here is ours
+    errors[:] = [e for e in errors if "(reading 'type')" not in e]  # JupyterLab 4.0.2 has one
