@@ -78,7 +78,7 @@ def test_what_was_drawn_is_told(case: str) -> None:
     drawn = eval(drawing, {**DRAWING, **globals()})
     told = describe(drawn if isinstance(drawn, plt.Figure) else plt.gcf())
     assert [words for words in expected if words not in told] == []
-    assert "$" not in told and "−111 at" not in told and len(told) < 900
+    assert "$" not in told and "−111 at" not in told and len(told) < 700
 
 
 def test_a_figure_that_defies_description_is_shown_without_words(monkeypatch, recwarn) -> None:

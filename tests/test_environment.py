@@ -83,6 +83,14 @@ def files_of(package: Path) -> set[Path]:
     return {path.relative_to(package) for path in package.rglob("*") if path.is_file()}
 
 
+IMPORT_ALL = """
+import importlib, pkgutil, vaelab
+print(vaelab.__file__)
+for module in pkgutil.walk_packages(vaelab.__path__, "vaelab."):
+    print(importlib.import_module(module.name).__file__)
+"""
+
+
 def test_an_installed_wheel_is_the_whole_package(tmp_path: Path) -> None:
     source, wheels, target = tmp_path / "source", tmp_path / "wheels", tmp_path / "target"
     no_caches = shutil.ignore_patterns("__pycache__")
@@ -97,6 +105,11 @@ def test_an_installed_wheel_is_the_whole_package(tmp_path: Path) -> None:
     install = [*pip, "install", "--no-compile", "--target", target, *wheels.iterdir(), *alone]
     subprocess.run(install, check=True)
     assert files_of(target / "vaelab") == package
+    own = os.environ | {"PYTHONPATH": str(target), "PYTHONDONTWRITEBYTECODE": "1"}
+    run = [sys.executable, "-c", IMPORT_ALL]
+    said = subprocess.check_output(run, cwd=tmp_path, env=own, text=True)
+    imported = {Path(line).relative_to(target / "vaelab") for line in said.splitlines()}
+    assert imported == {path for path in package if path.suffix == ".py"}
 
 
 # --- make, as a dry run in a copy ---------------------------------------------------------------
